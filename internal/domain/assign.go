@@ -1,0 +1,257 @@
+package domain
+
+import "time"
+
+// Shelf is what one batch may take a pool's codes from.
+type Shelf struct {
+	Pool *Pool  // nil: there is no such pool; true only where Locked
+	Runs []*Run // in the order of taking
+
+	// Locked: read under the pool's lock by the transaction that will commit
+	// the decision. Only such a shelf can justify a rejection.
+	Locked bool
+	Others int64 // Locked: codes that partitions outside the transaction hold
+}
+
+// Batch is consecutive deliveries of one partition, with the shelves of their
+// pools by pool id.
+type Batch struct {
+	Requests []Request
+	Shelves  map[string]*Shelf
+}
+
+// Verdict is what became of a delivery.
+type Verdict uint8
+
+// Issued: a code was taken for it. Repeated: the request had its code before.
+// Rejected: there is none for it.
+const (
+	Issued Verdict = iota + 1
+	Repeated
+	Rejected
+)
+
+// Outcome is the answer to one delivery.
+type Outcome struct {
+	Request   *Request
+	Verdict   Verdict
+	Issue     *Issuance // Issued and Repeated
+	Reason    Reason    // Rejected
+	DecidedAt time.Time // Rejected
+}
+
+// Take is N codes taken from the head of a run.
+type Take struct {
+	Run        *Run
+	Pool       *Pool
+	N          int64
+	ValidFrom  time.Time
+	ValidUntil time.Time
+}
+
+// NewIssue is an issuance that a plan makes: code number At of Takes[Take].
+type NewIssue struct {
+	Issuance *Issuance
+	Take     int
+	At       int64
+}
+
+// Evidence is the stock that made a pool's rejections true, read under its
+// lock, so that an auditor can check them later.
+type Evidence struct {
+	Pool     int32     `json:"pool"`
+	Revision int64     `json:"revision"`
+	Left     int64     `json:"left"` // unissued and not expired; 0 where exhausted was said
+	At       time.Time `json:"at"`
+}
+
+// Plan is a decision on batches, not yet true.
+type Plan struct {
+	At       time.Time
+	Outcomes [][]Outcome // by batch, in the order of its requests
+	Takes    []Take
+	Issues   []NewIssue
+	Evidence []Evidence
+
+	// Wanting are the pools whose shelves could not decide: their requests
+	// have no outcome, and the plan cannot be committed.
+	Wanting []string
+}
+
+// Assign decides what each request gets at the given time. known holds the
+// stored issuances of the requests, and only those of pools on the shelves.
+// Within the batches the first request wins, and a repeat of it gets the same.
+// Assign changes nothing that it is given.
+func Assign(now time.Time, batches []Batch, known map[Key]*Issuance) Plan {
+	n := 0
+	for _, b := range batches {
+		n += len(b.Requests)
+	}
+	a := assigner{
+		plan:    Plan{At: now, Outcomes: make([][]Outcome, len(batches)), Issues: make([]NewIssue, 0, n)},
+		known:   known,
+		fresh:   make(map[Key]*Issuance, n),
+		takes:   make(map[*Run]int),
+		shelves: make(map[*Shelf]*cursor),
+		wanting: make(map[string]bool),
+		slab:    make([]Issuance, 0, n),
+	}
+	for i, b := range batches {
+		outcomes := make([]Outcome, len(b.Requests))
+		a.lastShelf = nil
+		for j := range b.Requests {
+			outcomes[j] = a.decide(&b.Requests[j], b.Shelves)
+		}
+		a.plan.Outcomes[i] = outcomes
+	}
+	return a.plan
+}
+
+// assigner is the state of one call of Assign.
+type assigner struct {
+	plan    Plan
+	known   map[Key]*Issuance
+	fresh   map[Key]*Issuance // issued by this plan
+	takes   map[*Run]int      // index in plan.Takes
+	shelves map[*Shelf]*cursor
+	wanting map[string]bool
+	slab    []Issuance
+
+	// of the request before in the same batch, since neighbours often share a pool
+	lastID    string
+	lastShelf *Shelf
+}
+
+// cursor is how far a shelf has been emptied by this plan.
+type cursor struct {
+	run       int // index of the first run that may have codes
+	evidenced bool
+}
+
+func (a *assigner) decide(r *Request, shelves map[string]*Shelf) Outcome {
+	s := a.shelf(r.PoolID, shelves)
+	if s == nil {
+		return a.want(r)
+	}
+	if s.Pool == nil {
+		return a.reject(r, PoolNotFound)
+	}
+	key := Key{s.Pool.Key, r.RequestID}
+	issue := a.known[key]
+	if issue == nil {
+		issue = a.fresh[key]
+	}
+	switch {
+	case issue != nil && issue.CustomerID == r.CustomerID:
+		return Outcome{Request: r, Verdict: Repeated, Issue: issue}
+	case issue != nil:
+		// Needs no lock: the issuance is stored, or is by this very plan, and
+		// stays for good.
+		return a.reject(r, RequestConflict)
+	case s.Pool.State != Active:
+		return a.refuse(r, s, PoolNotActive)
+	case !r.ExpiresAt.IsZero() && !a.plan.At.Before(r.ExpiresAt):
+		return a.refuse(r, s, RequestExpired)
+	}
+	run := a.take(s)
+	if run == nil {
+		return a.refuseStock(r, s)
+	}
+	return a.issue(r, s.Pool, run, key)
+}
+
+func (a *assigner) shelf(id string, shelves map[string]*Shelf) *Shelf {
+	if a.lastShelf == nil || a.lastID != id {
+		a.lastID, a.lastShelf = id, shelves[id]
+	}
+	return a.lastShelf
+}
+
+// take finds the first run with a code that may be issued now.
+func (a *assigner) take(s *Shelf) *Run {
+	c := a.shelves[s]
+	if c == nil {
+		c = &cursor{}
+		a.shelves[s] = c
+	}
+	for ; c.run < len(s.Runs); c.run++ {
+		run := s.Runs[c.run]
+		if a.left(run) > 0 && run.Lot.Fits(a.plan.At) {
+			return run
+		}
+	}
+	return nil
+}
+
+// left is what this plan has left of the run.
+func (a *assigner) left(run *Run) int64 {
+	if i, ok := a.takes[run]; ok {
+		return run.Left() - a.plan.Takes[i].N
+	}
+	return run.Left()
+}
+
+func (a *assigner) issue(r *Request, pool *Pool, run *Run, key Key) Outcome {
+	i, ok := a.takes[run]
+	if !ok {
+		from, until := pool.Valid(run.Lot, a.plan.At)
+		i = len(a.plan.Takes)
+		a.takes[run] = i
+		a.plan.Takes = append(a.plan.Takes, Take{Run: run, Pool: pool, ValidFrom: from, ValidUntil: until})
+	}
+	t := &a.plan.Takes[i]
+	a.slab = append(a.slab, Issuance{
+		Pool: pool, Place: Place{Lot: run.Lot.No, Seq: run.Next + t.N},
+		RequestID: r.RequestID, CustomerID: r.CustomerID, Context: r.Context,
+		IssuedAt: a.plan.At, ValidFrom: t.ValidFrom, ValidUntil: t.ValidUntil,
+	})
+	issue := &a.slab[len(a.slab)-1]
+	if t.N < int64(len(run.Texts)) {
+		issue.Code = run.Texts[t.N]
+	}
+	a.plan.Issues = append(a.plan.Issues, NewIssue{Issuance: issue, Take: i, At: t.N})
+	t.N++
+	a.fresh[key] = issue
+	return Outcome{Request: r, Verdict: Issued, Issue: issue}
+}
+
+// refuseStock rejects for want of codes, when the shelf has seen them all.
+func (a *assigner) refuseStock(r *Request, s *Shelf) Outcome {
+	if !s.Locked || s.Others > 0 {
+		return a.want(r)
+	}
+	var left int64
+	for _, run := range s.Runs {
+		if !run.Lot.Expired(a.plan.At) {
+			left += a.left(run)
+		}
+	}
+	if c := a.shelves[s]; !c.evidenced {
+		c.evidenced = true
+		a.plan.Evidence = append(a.plan.Evidence, Evidence{Pool: s.Pool.Key, Revision: s.Pool.Revision, Left: left, At: a.plan.At})
+	}
+	if left > 0 {
+		return a.reject(r, NoCodeInWindow)
+	}
+	return a.reject(r, PoolExhausted)
+}
+
+// refuse rejects, if the shelf was read under the lock that makes it true.
+func (a *assigner) refuse(r *Request, s *Shelf, why Reason) Outcome {
+	if !s.Locked {
+		return a.want(r)
+	}
+	return a.reject(r, why)
+}
+
+func (a *assigner) reject(r *Request, why Reason) Outcome {
+	return Outcome{Request: r, Verdict: Rejected, Reason: why, DecidedAt: a.plan.At}
+}
+
+func (a *assigner) want(r *Request) Outcome {
+	if !a.wanting[r.PoolID] {
+		a.wanting[r.PoolID] = true
+		a.plan.Wanting = append(a.plan.Wanting, r.PoolID)
+	}
+	return Outcome{Request: r}
+}

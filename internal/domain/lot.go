@@ -1,0 +1,60 @@
+package domain
+
+import "time"
+
+// Window bounds when codes may be issued and when they may be used. A zero
+// time leaves that side open. Ends are exclusive.
+type Window struct {
+	IssueStart    time.Time
+	IssueEnd      time.Time
+	AvailableFrom time.Time
+	AvailableTill time.Time
+}
+
+// Expired reports whether nothing within the window may be issued any more.
+func (w *Window) Expired(now time.Time) bool {
+	return !w.IssueEnd.IsZero() && !now.Before(w.IssueEnd) ||
+		!w.AvailableTill.IsZero() && !now.Before(w.AvailableTill)
+}
+
+// Fits reports whether a code within the window may be issued now.
+func (w *Window) Fits(now time.Time) bool {
+	return !w.Expired(now) && !now.Before(w.IssueStart)
+}
+
+// Sooner orders windows first-expiring-first: by the end of issue, then by the
+// end of availability; an open end comes last.
+func (w *Window) Sooner(v *Window) bool {
+	if !w.IssueEnd.Equal(v.IssueEnd) {
+		return endsBefore(w.IssueEnd, v.IssueEnd)
+	}
+	return !w.AvailableTill.Equal(v.AvailableTill) && endsBefore(w.AvailableTill, v.AvailableTill)
+}
+
+func endsBefore(a, b time.Time) bool {
+	return !a.IsZero() && (b.IsZero() || a.Before(b))
+}
+
+// Lot is codes of one pool that share a window, numbered 0…Size−1 by seq. In a
+// multi-use pool ordinals go on past Size; ordinal n is code n mod Size.
+type Lot struct {
+	Pool int32
+	No   int32
+	Size int64
+	Window
+}
+
+// Run is a stretch of a lot that one holder takes from: Lo ≤ Next ≤ Hi, of
+// which Lo…Next−1 are issued and Next…Hi−1 are not.
+type Run struct {
+	Lot     *Lot
+	Lo      int64 // with the lot the run's key
+	Next    int64
+	Hi      int64
+	GrantNo int64    // stamp of the last movement of these codes
+	Holder  int32    // the partition's number; 0: free
+	Texts   []string // the codes of Next…Hi−1, where they are at hand
+}
+
+// Left is how many codes of the run are not issued.
+func (r *Run) Left() int64 { return r.Hi - r.Next }
