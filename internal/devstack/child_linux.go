@@ -1,0 +1,5 @@
+package devstack
+
+import "syscall"
+
+func dieWithParent(a *syscall.SysProcAttr, last syscall.Signal) { a.Pdeathsig = last }
