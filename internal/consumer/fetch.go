@@ -1,0 +1,332 @@
+package consumer
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/segmentio/kafka-go"
+	"github.com/segmentio/kafka-go/protocol"
+	fetchapi "github.com/segmentio/kafka-go/protocol/fetch"
+
+	"promopool/internal/topics"
+)
+
+const (
+	// DefaultFetchBytes bounds what one Fetch returns. Raised, a Fetch that
+	// catches up carries more records and holds more memory; lowered, it costs
+	// more round trips.
+	DefaultFetchBytes = 1 << 20
+
+	// fetchWait is how long the broker holds a Fetch when there is nothing.
+	fetchWait = 500 * time.Millisecond
+	// fetchTimeout is when a broker that does not answer is given up.
+	fetchTimeout = fetchWait + 10*time.Second
+)
+
+// Record is one message. Key, Value and Headers point into the memory of the
+// Fetch that brought it: they stay valid, must not be changed, and keep all of
+// that Fetch alive. A nil Key or Value was null on the wire.
+type Record struct {
+	Offset  int64
+	Time    time.Time
+	Key     []byte
+	Value   []byte
+	Headers []kafka.Header
+}
+
+// Fetched is what one Fetch brought.
+type Fetched struct {
+	Records []Record
+	// Next is the offset to ask for next. It is beyond the last record where
+	// control records or aborted transactions follow, and may move when there
+	// are no records at all.
+	Next int64
+	// HighWater is the end of the log; an open transaction may keep Next below
+	// it for as long as it lasts.
+	HighWater int64
+	LogStart  int64
+}
+
+// OutOfRangeError says that the log has no such offset: it was deleted by
+// retention (Offset < LogStart), or the log ends before it (Offset > End), as
+// after the topic was made anew.
+type OutOfRangeError struct {
+	Offset, LogStart, End int64
+}
+
+func (e *OutOfRangeError) Error() string {
+	return fmt.Sprintf("offset %d is out of range: the log has %d to %d", e.Offset, e.LogStart, e.End)
+}
+
+// Fetcher reads the partitions of one topic as read_committed consumers do. It
+// is safe for concurrent use.
+type Fetcher struct {
+	client   *kafka.Client
+	topic    string
+	maxBytes int
+}
+
+// NewFetcher returns a Fetcher of topic. A single record batch larger than
+// maxBytes is still fetched whole.
+func NewFetcher(client *kafka.Client, topic string, maxBytes int) *Fetcher {
+	return &Fetcher{client: client, topic: topic, maxBytes: maxBytes}
+}
+
+// Fetch returns the committed records of a partition from offset on, waiting up
+// to half a second for the first. Errors are worth a retry after a pause, but
+// for *OutOfRangeError, which stays until the caller changes the offset, and
+// ErrCorrupt, which stays if the log itself is damaged.
+func (f *Fetcher) Fetch(ctx context.Context, partition int, offset int64) (Fetched, error) {
+	attempt, cancel := context.WithTimeout(ctx, fetchTimeout)
+	defer cancel()
+	req := &fetchRequest{topic: f.topic, maxBytes: int32(f.maxBytes), parts: []fetchPart{{int32(partition), offset}}}
+	m, err := f.client.Transport.RoundTrip(attempt, f.client.Addr, req)
+	if err != nil {
+		return Fetched{}, fmt.Errorf("fetch partition %d: %w", partition, err)
+	}
+	res := m.(*fetchResponse)
+	if res.err != nil {
+		return Fetched{}, fmt.Errorf("fetch partition %d: %w", partition, res.err)
+	}
+	if len(res.parts) != 1 || res.parts[0].partition != int32(partition) {
+		return Fetched{}, fmt.Errorf("fetch partition %d: the broker answered for other partitions", partition)
+	}
+	p := &res.parts[0]
+	if errors.Is(p.err, kafka.OffsetOutOfRange) {
+		return Fetched{}, f.outOfRange(ctx, partition, offset)
+	}
+	if p.err != nil {
+		return Fetched{}, fmt.Errorf("fetch partition %d: %w", partition, p.err)
+	}
+	records, next, err := readRecordSet(p.set, offset, p.aborted)
+	if err != nil {
+		return Fetched{}, fmt.Errorf("fetch partition %d from offset %d: %w", partition, offset, err)
+	}
+	return Fetched{Records: records, Next: next, HighWater: p.highWater, LogStart: p.logStart}, nil
+}
+
+// outOfRange looks the range up, since the broker's refusal does not name it.
+func (f *Fetcher) outOfRange(ctx context.Context, partition int, offset int64) error {
+	res, err := f.client.ListOffsets(ctx, &kafka.ListOffsetsRequest{
+		Topics: map[string][]kafka.OffsetRequest{
+			f.topic: {kafka.FirstOffsetOf(partition), kafka.LastOffsetOf(partition)},
+		},
+	})
+	if err != nil {
+		return fmt.Errorf("look up the range of partition %d: %w", partition, err)
+	}
+	for _, p := range res.Topics[f.topic] {
+		if p.Error != nil {
+			return fmt.Errorf("look up the range of partition %d: %w", partition, p.Error)
+		}
+		if p.Partition == partition {
+			return &OutOfRangeError{Offset: offset, LogStart: p.FirstOffset, End: p.LastOffset}
+		}
+	}
+	return fmt.Errorf("look up the range of partition %d: %w", partition, kafka.UnknownTopicOrPartition)
+}
+
+// fetchRequest is a Fetch of version 11 that writes itself to, and reads its
+// answer from, a connection that the client has opened (protocol.RawExchanger).
+// The client's own decoding costs several times as much; see recordbatch.go. It
+// can ask for several partitions, which must have one leader.
+type fetchRequest struct {
+	topic    string
+	maxBytes int32
+	parts    []fetchPart
+
+	version int16 // what both sides of the connection speak
+}
+
+type fetchPart struct {
+	partition int32
+	offset    int64
+}
+
+const fetchVersion = 11 // Kafka 2.3 and later
+
+func (*fetchRequest) ApiKey() protocol.ApiKey { return protocol.Fetch }
+
+func (r *fetchRequest) Required(versions map[protocol.ApiKey]int16) bool {
+	r.version = versions[protocol.Fetch]
+	return true
+}
+
+// Broker routes the request to the leader, by the rules of the client's own.
+func (r *fetchRequest) Broker(cluster protocol.Cluster) (protocol.Broker, error) {
+	parts := make([]fetchapi.RequestPartition, len(r.parts))
+	for i, p := range r.parts {
+		parts[i].Partition = p.partition
+	}
+	route := fetchapi.Request{Topics: []fetchapi.RequestTopic{{Topic: r.topic, Partitions: parts}}}
+	return route.Broker(cluster)
+}
+
+func (r *fetchRequest) RawExchange(rw io.ReadWriter) (protocol.Message, error) {
+	if r.version < fetchVersion {
+		return nil, fmt.Errorf("the broker speaks Fetch version %d, need %d: Kafka 2.3 or later", r.version, fetchVersion)
+	}
+	if _, err := rw.Write(r.encode()); err != nil {
+		return nil, err
+	}
+	var head [4]byte
+	if _, err := io.ReadFull(rw, head[:]); err != nil {
+		return nil, err
+	}
+	size := binary.BigEndian.Uint32(head[:])
+	if size > 1<<30 {
+		return nil, fmt.Errorf("a fetch response of %d bytes", size)
+	}
+	// The buffer is never used again: after a cancelled Fetch the connection
+	// still reads into it, and records point into it.
+	body := make([]byte, size)
+	if _, err := io.ReadFull(rw, body); err != nil {
+		return nil, err
+	}
+	return decodeFetch(body)
+}
+
+const fetchCorrelation = 1 // one request at a time on a connection
+
+func (r *fetchRequest) encode() []byte {
+	const readCommitted = 1
+	b := make([]byte, 4, 128+len(r.topic)+28*len(r.parts))
+	be := binary.BigEndian
+	b = be.AppendUint16(b, uint16(protocol.Fetch))
+	b = be.AppendUint16(b, fetchVersion)
+	b = be.AppendUint32(b, fetchCorrelation)
+	b = be.AppendUint16(b, uint16(len(topics.ClientID)))
+	b = append(b, topics.ClientID...)
+
+	b = be.AppendUint32(b, ^uint32(0)) // replica: none
+	b = be.AppendUint32(b, uint32(fetchWait.Milliseconds()))
+	b = be.AppendUint32(b, 1) // min bytes
+	b = be.AppendUint32(b, uint32(r.maxBytes))
+	b = append(b, readCommitted)
+	b = be.AppendUint32(b, 0)          // session id
+	b = be.AppendUint32(b, ^uint32(0)) // session epoch: no session
+	b = be.AppendUint32(b, 1)          // topics
+	b = be.AppendUint16(b, uint16(len(r.topic)))
+	b = append(b, r.topic...)
+	b = be.AppendUint32(b, uint32(len(r.parts)))
+	for _, p := range r.parts {
+		b = be.AppendUint32(b, uint32(p.partition))
+		b = be.AppendUint32(b, ^uint32(0)) // leader epoch: any
+		b = be.AppendUint64(b, uint64(p.offset))
+		b = be.AppendUint64(b, ^uint64(0)) // log start: followers only
+		b = be.AppendUint32(b, uint32(r.maxBytes))
+	}
+	b = be.AppendUint32(b, 0) // forgotten topics
+	b = be.AppendUint16(b, 0) // rack
+	be.PutUint32(b, uint32(len(b)-4))
+	return b
+}
+
+type fetchResponse struct {
+	err   error
+	parts []fetchedPart
+}
+
+type fetchedPart struct {
+	partition int32
+	err       error
+	highWater int64
+	logStart  int64
+	aborted   []abortedTransaction
+	set       []byte
+}
+
+func (*fetchResponse) ApiKey() protocol.ApiKey { return protocol.Fetch }
+
+// decodeFetch reads a whole response. An error means that the connection is out
+// of step and must be closed.
+func decodeFetch(body []byte) (*fetchResponse, error) {
+	d := cursor{b: body}
+	if id := d.int32(); d.bad || id != fetchCorrelation {
+		return nil, fmt.Errorf("correlation id %d of a fetch response, want %d", id, fetchCorrelation)
+	}
+	d.int32() // throttled for
+	res := new(fetchResponse)
+	if code := d.int16(); code != 0 {
+		res.err = kafka.Error(code)
+	}
+	d.int32() // session
+	for range d.count(6) {
+		d.take(int(d.int16())) // topic
+		for range d.count(42) {
+			p := fetchedPart{partition: d.int32()}
+			if code := d.int16(); code != 0 {
+				p.err = kafka.Error(code)
+			}
+			p.highWater = d.int64()
+			d.int64() // last stable offset
+			p.logStart = d.int64()
+			for range d.count(16) {
+				p.aborted = append(p.aborted, abortedTransaction{producer: d.int64(), first: d.int64()})
+			}
+			d.int32() // preferred replica
+			p.set = d.take(int(d.int32()))
+			res.parts = append(res.parts, p)
+		}
+	}
+	if d.bad {
+		return nil, errors.New("malformed fetch response")
+	}
+	return res, nil
+}
+
+// cursor reads big-endian fields. Reading past the end gives zeroes and sets
+// bad, so that it is checked once.
+type cursor struct {
+	b   []byte
+	bad bool
+}
+
+func (c *cursor) take(n int) []byte {
+	if n <= 0 {
+		return nil
+	}
+	if n > len(c.b) {
+		c.b, c.bad = nil, true
+		return nil
+	}
+	b := c.b[:n:n]
+	c.b = c.b[n:]
+	return b
+}
+
+// count reads the length of an array whose elements take at least size bytes.
+// A null array has none.
+func (c *cursor) count(size int) int {
+	n := int(c.int32())
+	if n*size > len(c.b) {
+		c.b, c.bad = nil, true
+		return 0
+	}
+	return max(n, 0)
+}
+
+func (c *cursor) int16() int16 {
+	if b := c.take(2); b != nil {
+		return int16(binary.BigEndian.Uint16(b))
+	}
+	return 0
+}
+
+func (c *cursor) int32() int32 {
+	if b := c.take(4); b != nil {
+		return int32(binary.BigEndian.Uint32(b))
+	}
+	return 0
+}
+
+func (c *cursor) int64() int64 {
+	if b := c.take(8); b != nil {
+		return int64(binary.BigEndian.Uint64(b))
+	}
+	return 0
+}
