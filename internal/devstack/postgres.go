@@ -267,6 +267,15 @@ func (p *Postgres) Start(ctx context.Context) error {
 
 // awaitAnswer returns nil once our server, and no other on that port, answers.
 func (p *Postgres) awaitAnswer(ctx context.Context, server *child) error {
+	asking, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() { // a stranger on the port may accept and say nothing
+		select {
+		case <-server.done:
+			cancel()
+		case <-asking.Done():
+		}
+	}()
 	for {
 		select {
 		case <-ctx.Done():
@@ -275,7 +284,7 @@ func (p *Postgres) awaitAnswer(ctx context.Context, server *child) error {
 			return server.err
 		case <-time.After(20 * time.Millisecond):
 		}
-		if p.answers(ctx) {
+		if p.answers(asking) {
 			return nil
 		}
 	}
