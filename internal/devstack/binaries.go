@@ -17,6 +17,8 @@ import (
 
 	embedded "github.com/fergusstrange/embedded-postgres"
 	"github.com/rs/zerolog"
+
+	"promopool/internal/child"
 )
 
 // oldest is the first major version of PostgreSQL that promopool works with.
@@ -150,7 +152,7 @@ func unpack(work, into string, version embedded.PostgresVersion) error {
 	}
 	return embedded.NewDatabase(embedded.DefaultConfig().
 		Version(version).
-		Port(uint32(freePort())).
+		Port(uint32(child.FreePort())).
 		CachePath(filepath.Join(work, "archive")).
 		RuntimePath(filepath.Join(work, "runtime")).
 		BinariesPath(into).

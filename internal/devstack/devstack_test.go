@@ -262,7 +262,7 @@ func TestStackKilled(t *testing.T) {
 
 func TestPostgresDiesAlone(t *testing.T) {
 	s := start(t, Config{})
-	if err := s.database.server.process.Kill(); err != nil {
+	if err := s.database.server.Signal(syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
 	select {

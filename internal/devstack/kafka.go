@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	mathrand "math/rand/v2"
 	"net"
 	"os"
 	"strconv"
@@ -15,7 +14,12 @@ import (
 	"github.com/rs/zerolog"
 	"github.com/segmentio/kafka-go"
 	"github.com/twmb/franz-go/pkg/kfake"
+
+	"promopool/internal/child"
 )
+
+// attempts bounds how often a start is tried on another port, or waits for one.
+const attempts = 20
 
 // KafkaConfig says where a broker lives. Its zero value is a broker on a free
 // port in a temporary folder.
@@ -93,7 +97,7 @@ func (k *Kafka) listen(ctx context.Context, network string) (net.Listener, error
 	for range attempts {
 		addr := k.Addr
 		if addr == "" {
-			addr = net.JoinHostPort("127.0.0.1", strconv.Itoa(20_000+mathrand.IntN(10_000)))
+			addr = net.JoinHostPort("127.0.0.1", strconv.Itoa(child.FreePort()))
 		}
 		var l net.Listener
 		if l, err = net.Listen(network, addr); err == nil {

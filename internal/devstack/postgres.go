@@ -20,6 +20,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/rs/zerolog"
+
+	"promopool/internal/child"
 )
 
 // role is the superuser, and the name of the database made for the service.
@@ -62,8 +64,8 @@ type Postgres struct {
 	failed   chan error
 
 	mu      sync.Mutex
-	server  *child // guarded by mu; nil when stopped
-	stopped bool   // guarded by mu; the server was told to end
+	server  *child.Process // guarded by mu; nil when stopped
+	stopped bool           // guarded by mu; the server was told to end
 }
 
 // StartPostgres returns when the server answers. The context bounds the start
@@ -108,7 +110,7 @@ func startPostgres(ctx context.Context, f *folder, c PostgresConfig) (*Postgres,
 	// A free port may be taken by another before PostgreSQL binds it.
 	for range attempts {
 		if p.port = c.Port; p.port == 0 {
-			p.port = freePort()
+			p.port = child.FreePort()
 		}
 		p.URL = p.url(role)
 		err = p.Start(ctx)
@@ -190,20 +192,22 @@ func (p *Postgres) initialise(ctx context.Context) error {
 	var out bytes.Buffer
 	cmd := p.command("initdb", args)
 	cmd.Stdout, cmd.Stderr = &out, &out
-	c, err := startChild(cmd, syscall.SIGKILL)
+	c, err := child.Start(cmd, syscall.SIGKILL)
 	if err != nil {
 		return fmt.Errorf("initdb: %w", err)
 	}
 	select {
-	case <-c.done:
+	case <-c.Done():
 	case <-ctx.Done():
 		// initdb's own child ends with the pipe between them.
-		_ = c.process.Kill()
-		<-c.done
+		if err := c.Signal(syscall.SIGKILL); err != nil {
+			return err
+		}
+		<-c.Done()
 		return ctx.Err()
 	}
-	if c.err != nil {
-		return fmt.Errorf("initdb: %w: %s", c.err, tail(out.Bytes()))
+	if err := c.Wait(); err != nil {
+		return fmt.Errorf("initdb: %w: %s", err, tail(out.Bytes()))
 	}
 	return os.Rename(path, p.dataDir())
 }
@@ -249,7 +253,7 @@ func (p *Postgres) Start(ctx context.Context) error {
 	cmd.Stdout, cmd.Stderr = log, log
 	// SIGQUIT: the server ends its backends at once and frees what it shares
 	// with them, which it can't after a SIGKILL.
-	server, err := startChild(cmd, syscall.SIGQUIT)
+	server, err := child.Start(cmd, syscall.SIGQUIT)
 	if err != nil {
 		return fmt.Errorf("start PostgreSQL: %w", err)
 	}
@@ -266,12 +270,12 @@ func (p *Postgres) Start(ctx context.Context) error {
 }
 
 // awaitAnswer returns nil once our server, and no other on that port, answers.
-func (p *Postgres) awaitAnswer(ctx context.Context, server *child) error {
+func (p *Postgres) awaitAnswer(ctx context.Context, server *child.Process) error {
 	asking, cancel := context.WithCancel(ctx)
 	defer cancel()
 	go func() { // a stranger on the port may accept and say nothing
 		select {
-		case <-server.done:
+		case <-server.Done():
 			cancel()
 		case <-asking.Done():
 		}
@@ -280,8 +284,8 @@ func (p *Postgres) awaitAnswer(ctx context.Context, server *child) error {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-server.done:
-			return server.err
+		case <-server.Done():
+			return server.Wait()
 		case <-time.After(20 * time.Millisecond):
 		}
 		if p.answers(asking) {
@@ -316,14 +320,14 @@ func (p *Postgres) explain(err error, from int64) error {
 }
 
 // watch tells when the server ends without having been told to.
-func (p *Postgres) watch(server *child, from int64) {
-	<-server.done
+func (p *Postgres) watch(server *child.Process, from int64) {
+	<-server.Done()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.server != server || p.stopped {
 		return
 	}
-	err := fmt.Errorf("PostgreSQL ended by itself: %w: %s", server.err, tail(logged(p.logFile(), from)))
+	err := fmt.Errorf("PostgreSQL ended by itself: %w: %s", server.Wait(), tail(logged(p.logFile(), from)))
 	select {
 	case p.failed <- err:
 	default: // an earlier failure has not been heard yet
@@ -340,11 +344,11 @@ func (p *Postgres) Stop(mode StopMode) error {
 		return nil
 	}
 	for _, signal := range []syscall.Signal{syscall.Signal(mode), syscall.SIGQUIT, syscall.SIGKILL} {
-		if err := server.process.Signal(signal); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		if err := server.Signal(signal); err != nil {
 			return fmt.Errorf("stop PostgreSQL: %w", err)
 		}
 		select {
-		case <-server.done:
+		case <-server.Done():
 			return nil
 		case <-time.After(20 * time.Second):
 		}

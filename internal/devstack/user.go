@@ -3,50 +3,11 @@ package devstack
 import (
 	"fmt"
 	"os"
-	"os/exec"
 	"os/user"
-	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
 )
-
-// A child is a process that ends when this one does.
-type child struct {
-	process *os.Process
-	done    chan struct{} // closed when the process has ended
-	err     error         // how it ended; read after done
-}
-
-// startChild starts cmd so that it gets the signal last when this process dies.
-//
-// The kernel sends it when the thread that forked dies, so the thread is kept
-// for as long as the child lives. The signal is armed after the change of user
-// (changing user clears it) and stays armed across exec.
-func startChild(cmd *exec.Cmd, last syscall.Signal) (*child, error) {
-	if cmd.SysProcAttr == nil {
-		cmd.SysProcAttr = new(syscall.SysProcAttr)
-	}
-	dieWithParent(cmd.SysProcAttr, last)
-	// A group of its own: Ctrl-C is for us, and we stop PostgreSQL last.
-	cmd.SysProcAttr.Setpgid = true
-
-	c := &child{done: make(chan struct{})}
-	started := make(chan error)
-	go func() {
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		err := cmd.Start()
-		c.process = cmd.Process
-		started <- err
-		if err != nil {
-			return
-		}
-		c.err = cmd.Wait()
-		close(c.done)
-	}()
-	return c, <-started
-}
 
 // unprivileged returns the user that PostgreSQL, which refuses to run as root,
 // runs as; nil when we are not root. It is nobody rather than postgres, whose

@@ -1,8 +1,0 @@
-//go:build unix && !linux
-
-package devstack
-
-import "syscall"
-
-// dieWithParent does nothing: only Linux tells a child of its parent's death.
-func dieWithParent(*syscall.SysProcAttr, syscall.Signal) {}
