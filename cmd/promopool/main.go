@@ -1,0 +1,27 @@
+// Promopool hands out promo codes: it answers every code request on Kafka with
+// exactly one code of the pool that the request names.
+//
+//	promopool dev        Kafka, PostgreSQL and the service on this machine
+//	promopool serve      the service
+//	promopool migrate    bring the database's schema up to date
+//
+// promopool COMMAND --help says what a command does, with examples.
+//
+// Every flag has an environment variable: --database-url is
+// PROMOPOOL_DATABASE_URL. The flag wins over the variable, the variable over
+// the default; an empty variable counts as none. What a command answers goes
+// to standard output, logs and errors to standard error; an error is one line.
+//
+// The exit status is 0 when the command did its work, 1 when it could not, 2
+// when it was called wrongly, and 130 when a signal interrupted it. SIGINT or
+// SIGTERM ends dev and serve in order, with status 0; a second one ends any
+// command at once.
+package main
+
+import (
+	"os"
+
+	"promopool/internal/cli"
+)
+
+func main() { os.Exit(cli.Main(os.Args[1:], os.Stdout, os.Stderr)) }

@@ -1,0 +1,147 @@
+// Package cli is the command line: it turns arguments and environment into
+// the values that the program's parts are made with, and their errors into one
+// line and an exit status. No other package reads flags or the environment.
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"runtime/debug"
+	"strings"
+
+	"github.com/rs/zerolog"
+	"github.com/spf13/cobra"
+)
+
+// Exit statuses.
+const (
+	done        = 0
+	failed      = 1
+	misused     = 2
+	interrupted = 130
+)
+
+// A program is one call of promopool.
+type program struct {
+	stdout io.Writer
+	stderr io.Writer
+
+	logLevel string
+	log      zerolog.Logger // made before a command runs
+
+	running bool // arguments and environment were understood
+}
+
+// Main runs the command that args name and returns the exit status.
+func Main(args []string, stdout, stderr io.Writer) int {
+	ctx, stop := withSignals(context.Background())
+	defer stop()
+
+	p := &program{stdout: stdout, stderr: stderr}
+	root := p.root()
+	root.SetArgs(args)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return done
+	}
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		fmt.Fprintln(stderr, "promopool: interrupted")
+		return interrupted
+	}
+	fmt.Fprintln(stderr, "promopool:", oneLine(err))
+	if usage := (usageError{}); !p.running || errors.As(err, &usage) {
+		return misused
+	}
+	return failed
+}
+
+func (p *program) root() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "promopool",
+		Short: "Hands out promo codes: every request gets exactly one",
+		Long: `promopool answers every code request on Kafka with exactly one code of the pool
+that the request names, and says so on Kafka.
+
+Every flag can be given as an environment variable too, shown in brackets. The
+flag wins over the variable, the variable over the default.`,
+		Example: `  promopool dev                     # everything, on this machine
+  promopool serve --kafka kafka:9092 --database-url postgres://promopool@db/promopool`,
+		Version:       version(),
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		Args:          cobra.NoArgs,
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	root.SetOut(p.stdout)
+	root.SetErr(p.stderr)
+	root.PersistentFlags().StringVar(&p.logLevel, "log-level", "info", "least severe `level` to log: debug, info, warn or error")
+	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
+		if err := fromEnvironment(cmd.Flags(), os.LookupEnv); err != nil {
+			return err
+		}
+		var err error
+		if p.log, err = newLog(p.stderr, p.logLevel); err != nil {
+			return err
+		}
+		p.running = true
+		return nil
+	}
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return fmt.Errorf("%w: see %s --help", err, cmd.CommandPath())
+	})
+	root.AddCommand(p.devCommand(), p.serveCommand(), p.migrateCommand())
+
+	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd()
+	finish(root)
+	return root
+}
+
+// finish gives every command what all have in common.
+func finish(cmd *cobra.Command) {
+	if cmd.Example == "" { // cobra's own commands
+		cmd.Example = "  " + cmd.CommandPath()
+		if cmd.Name() == "help" {
+			cmd.Example += " dev"
+		}
+	}
+	nameVariables(cmd.LocalFlags())
+	for _, sub := range cmd.Commands() {
+		finish(sub)
+	}
+}
+
+// A usageError is a mistake in the call that only the command could see.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
+// required tells which of the flags are empty, in one error.
+func required(cmd *cobra.Command, names ...string) error {
+	var missing []string
+	for _, name := range names {
+		if cmd.Flag(name).Value.String() == "" || cmd.Flag(name).Value.String() == "[]" {
+			missing = append(missing, fmt.Sprintf("--%s (or %s)", name, variable(name)))
+		}
+	}
+	if missing == nil {
+		return nil
+	}
+	return usageError{fmt.Errorf("%s needs %s: see %s --help", cmd.Name(), strings.Join(missing, " and "), cmd.CommandPath())}
+}
+
+// oneLine is an error's text without line breaks.
+func oneLine(err error) string {
+	lines := strings.FieldsFunc(err.Error(), func(r rune) bool { return r == '\n' || r == '\r' })
+	return strings.Join(lines, "; ")
+}
+
+func version() string {
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		return info.Main.Version
+	}
+	return "unknown"
+}

@@ -1,0 +1,51 @@
+package cli
+
+import (
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"promopool/internal/app"
+)
+
+func (p *program) serveCommand() *cobra.Command {
+	var c app.Config
+	cmd := &cobra.Command{
+		Use:   "serve",
+		Short: "Run the service",
+		Long: `serve answers code requests until SIGTERM; it then finishes the batch in hand and
+hands its partitions to the other processes. Any number of them may run.
+
+The database's schema must be up to date: run migrate first.`,
+		Example: `  promopool serve --kafka kafka-1:9092,kafka-2:9092 --database-url postgres://promopool@db/promopool
+  PROMOPOOL_KAFKA=kafka:9092 PROMOPOOL_DATABASE_URL=postgres://promopool@db/promopool promopool serve`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := required(cmd, "kafka", "database-url"); err != nil {
+				return err
+			}
+			c.Log = p.log
+			return untilSignal(cmd.Context(), app.Run(cmd.Context(), c, func(httpAddr string) {
+				p.log.Info().Str("http", "http://"+httpAddr).Msg("serving")
+			}))
+		},
+	}
+	f := cmd.Flags()
+	kafkaFlag(f, &c.Kafka)
+	databaseFlag(f, &c.DatabaseURL)
+	f.StringVar(&c.HTTPAddr, "http-addr", "127.0.0.1:8080", "`host:port` of the HTTP interface; port 0 is a free one")
+	topicFlags(f, &c)
+	return cmd
+}
+
+func kafkaFlag(f *pflag.FlagSet, brokers *[]string) {
+	f.StringSliceVar(brokers, "kafka", nil, "`host:port` of brokers, separated by commas")
+}
+
+func databaseFlag(f *pflag.FlagSet, url *string) {
+	f.StringVar(url, "database-url", "", "`URL` of the database, as postgres://user@host:port/database")
+}
+
+func topicFlags(f *pflag.FlagSet, c *app.Config) {
+	f.StringVar(&c.TopicPrefix, "topic-prefix", "promo.", "what the names of topics and consumer groups begin with")
+	f.IntVar(&c.Partitions, "partitions", 12, "`number` of partitions of the topics created because they are absent")
+}
