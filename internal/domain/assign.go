@@ -1,16 +1,24 @@
 package domain
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // Shelf is what one batch may take a pool's codes from.
 type Shelf struct {
 	Pool *Pool  // nil: there is no such pool; true only where Locked
 	Runs []*Run // in the order of taking
 
-	// Locked: read under the pool's lock by the transaction that will commit
-	// the decision. Only such a shelf can justify a rejection.
+	// Locked: Pool was read, and the known issuances looked up, under the
+	// pool's lock by the transaction that will commit the decision. Only such
+	// a shelf can justify a rejection.
 	Locked bool
-	Others int64 // Locked: codes that partitions outside the transaction hold
+	// Whole: moreover Runs are all the unissued codes of the pool but Others,
+	// which partitions outside the transaction hold. Only a whole shelf
+	// without others can justify a rejection for want of codes.
+	Whole  bool
+	Others int64
 }
 
 // Batch is consecutive deliveries of one partition, with the shelves of their
@@ -73,10 +81,15 @@ type Plan struct {
 	Issues   []NewIssue
 	Evidence []Evidence
 
-	// Wanting are the pools whose shelves could not decide: their requests
-	// have no outcome, and the plan cannot be committed.
-	Wanting []string
+	// Short are the pools whose shelves had no code for a request and could
+	// not say that there is none; Unsure are those that had to be locked for a
+	// rejection. With either the plan is not whole and cannot be committed.
+	Short  []string
+	Unsure []string
 }
+
+// Whole reports whether every request has its outcome.
+func (p *Plan) Whole() bool { return len(p.Short) == 0 && len(p.Unsure) == 0 }
 
 // Assign decides what each request gets at the given time. known holds the
 // stored issuances of the requests, and only those of pools on the shelves.
@@ -93,7 +106,6 @@ func Assign(now time.Time, batches []Batch, known map[Key]*Issuance) Plan {
 		fresh:   make(map[Key]*Issuance, n),
 		takes:   make(map[*Run]int),
 		shelves: make(map[*Shelf]*cursor),
-		wanting: make(map[string]bool),
 		slab:    make([]Issuance, 0, n),
 	}
 	for i, b := range batches {
@@ -114,7 +126,6 @@ type assigner struct {
 	fresh   map[Key]*Issuance // issued by this plan
 	takes   map[*Run]int      // index in plan.Takes
 	shelves map[*Shelf]*cursor
-	wanting map[string]bool
 	slab    []Issuance
 
 	// of the request before in the same batch, since neighbours often share a pool
@@ -131,7 +142,7 @@ type cursor struct {
 func (a *assigner) decide(r *Request, shelves map[string]*Shelf) Outcome {
 	s := a.shelf(r.PoolID, shelves)
 	if s == nil {
-		return a.want(r)
+		return leave(r, &a.plan.Unsure)
 	}
 	if s.Pool == nil {
 		return a.reject(r, PoolNotFound)
@@ -217,8 +228,8 @@ func (a *assigner) issue(r *Request, pool *Pool, run *Run, key Key) Outcome {
 
 // refuseStock rejects for want of codes, when the shelf has seen them all.
 func (a *assigner) refuseStock(r *Request, s *Shelf) Outcome {
-	if !s.Locked || s.Others > 0 {
-		return a.want(r)
+	if !s.Whole || s.Others > 0 {
+		return leave(r, &a.plan.Short)
 	}
 	var left int64
 	for _, run := range s.Runs {
@@ -239,7 +250,7 @@ func (a *assigner) refuseStock(r *Request, s *Shelf) Outcome {
 // refuse rejects, if the shelf was read under the lock that makes it true.
 func (a *assigner) refuse(r *Request, s *Shelf, why Reason) Outcome {
 	if !s.Locked {
-		return a.want(r)
+		return leave(r, &a.plan.Unsure)
 	}
 	return a.reject(r, why)
 }
@@ -248,10 +259,10 @@ func (a *assigner) reject(r *Request, why Reason) Outcome {
 	return Outcome{Request: r, Verdict: Rejected, Reason: why, DecidedAt: a.plan.At}
 }
 
-func (a *assigner) want(r *Request) Outcome {
-	if !a.wanting[r.PoolID] {
-		a.wanting[r.PoolID] = true
-		a.plan.Wanting = append(a.plan.Wanting, r.PoolID)
+// leave notes a request's pool among those that could not decide.
+func leave(r *Request, pools *[]string) Outcome {
+	if !slices.Contains(*pools, r.PoolID) {
+		*pools = append(*pools, r.PoolID)
 	}
 	return Outcome{Request: r}
 }

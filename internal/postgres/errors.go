@@ -2,10 +2,13 @@ package postgres
 
 import (
 	"errors"
+	"fmt"
+	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"promopool/internal/domain"
+	"promopool/internal/issuing"
 )
 
 // constraints maps what the database refuses by name to what it means. A
@@ -27,4 +30,55 @@ func meaning(err error) error {
 		return m
 	}
 	return err
+}
+
+// protocolErrors maps the codes that the schema's functions raise.
+var protocolErrors = map[string]error{
+	"PP001": issuing.ErrFenced,
+	"PP002": issuing.ErrCursor,
+	"PP003": issuing.ErrAgain,
+	"40P01": issuing.ErrAgain, // deadlock_detected
+	"40001": issuing.ErrAgain, // serialization_failure
+	"55P03": issuing.ErrBlocked,
+}
+
+// decisionConstraints maps the constraints that a batch can run into.
+var decisionConstraints = map[string]error{
+	"issuances_request_key":      issuing.ErrRaced,
+	"issuances_pkey":             issuing.ErrPlaceTaken,
+	"issuances_request_bounded":  issuing.ErrPoison,
+	"issuances_customer_bounded": issuing.ErrPoison,
+	"issuances_context_bounded":  issuing.ErrPoison,
+	"batches_pkey":               issuing.ErrCorrupt, // a range decided twice
+	"batches_ordered":            issuing.ErrCorrupt,
+	"runs_ordered":               issuing.ErrCorrupt,
+	"runs_pkey":                  issuing.ErrCorrupt, // runs that overlap
+}
+
+// decisionError turns an error of PostgreSQL or of the way to it into one that
+// the issuer knows. Whatever is not certain to have written nothing is
+// issuing.ErrUnknown.
+func decisionError(err error) error {
+	if err == nil {
+		return nil
+	}
+	for _, known := range []error{issuing.ErrFenced, issuing.ErrCorrupt, issuing.ErrUnknown} {
+		if errors.Is(err, known) {
+			return err
+		}
+	}
+	var pg *pgconn.PgError
+	if errors.As(err, &pg) {
+		if m, ok := protocolErrors[pg.Code]; ok {
+			return fmt.Errorf("%w (%s)", m, pg.Code)
+		}
+		if m, ok := decisionConstraints[pg.ConstraintName]; ok {
+			// Without the detail: it shows values.
+			return fmt.Errorf("%w (%s)", m, pg.ConstraintName)
+		}
+		if strings.HasPrefix(pg.Code, "22") {
+			return fmt.Errorf("%w (%s)", issuing.ErrPoison, pg.Code)
+		}
+	}
+	return fmt.Errorf("%w: %w", issuing.ErrUnknown, err)
 }

@@ -167,11 +167,13 @@ $$;
 -- the probe from being turned into a join, the settings from a scan.
 CREATE FUNCTION look_up(p_pools int[], p_requests text[])
 RETURNS TABLE (idx int, lot int, seq bigint, issued_at timestamptz, valid_from timestamptz, valid_until timestamptz,
-               customer_id text, context bytea)
+               customer_id text, context bytea, code text)
 LANGUAGE sql STABLE ROWS 10
 SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_bitmapscan = off SET jit = off
 AS $$
-    SELECT k.idx::int, i.lot, i.seq, i.issued_at, i.valid_from, i.valid_until, i.customer_id, i.context
+    SELECT k.idx::int, i.lot, i.seq, i.issued_at, i.valid_from, i.valid_until, i.customer_id, i.context,
+           (SELECT c.code FROM codes c WHERE c.pool = i.pool AND c.lot = i.lot
+               AND c.seq = i.seq % (SELECT l.size FROM lots l WHERE l.pool = i.pool AND l.lot = i.lot))
       FROM unnest(p_pools, p_requests) WITH ORDINALITY AS k(pool, request, idx)
      CROSS JOIN LATERAL (SELECT * FROM issuances i WHERE i.pool = k.pool AND i.request_id = k.request OFFSET 0) i;
 $$;
@@ -181,7 +183,8 @@ $$;
 -- Makes a decision true: the batches of one or several partitions (b_), the
 -- runs that codes are taken from (r_, in the order of their key), and the new
 -- issuances in the order of (pool, request_id) (i_run: index into r_, from 1;
--- i_at: distance from r_next). Every check raises: zero rows would not stop
+-- i_at: distance from r_next). r_partition 0: free; verdicts and evidence '':
+-- none. Every check raises: zero rows would not stop
 -- the COMMIT behind it.
 CREATE FUNCTION commit_batches(
     p_now timestamptz,
@@ -205,7 +208,7 @@ BEGIN
     UPDATE runs r SET next = r.next + c.take
       FROM unnest(r_pool, r_lot, r_lo, r_partition, r_next, r_grant, r_take) AS c(pool, lot, lo, partition, next, grant_no, take)
      WHERE r.pool = c.pool AND r.lot = c.lot AND r.lo = c.lo
-       AND r.partition IS NOT DISTINCT FROM c.partition
+       AND r.partition IS NOT DISTINCT FROM nullif(c.partition, 0)
        AND r.next = c.next AND r.grant_no = c.grant_no AND c.next + c.take <= r.hi;
     GET DIAGNOSTICS n = ROW_COUNT;
     IF n <> cardinality(r_pool) THEN
@@ -229,7 +232,7 @@ BEGIN
       FROM unnest(i_run, i_at, i_request, i_customer, i_context) AS i(run, at, request, customer, context);
 
     INSERT INTO batches (partition, first_offset, end_offset, decided_at, verdicts, evidence)
-    SELECT b.partition, b.first_offset, b.end_offset, p_now, b.verdicts, b.evidence::jsonb
+    SELECT b.partition, b.first_offset, b.end_offset, p_now, nullif(b.verdicts, ''), nullif(b.evidence, '')::jsonb
       FROM unnest(b_partition, b_first, b_end, b_verdicts, b_evidence) AS b(partition, first_offset, end_offset, verdicts, evidence);
 END $$;
 -- +goose StatementEnd

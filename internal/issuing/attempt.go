@@ -1,0 +1,325 @@
+package issuing
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"time"
+
+	"promopool/internal/domain"
+)
+
+// attempt is one try at making a group's decision true.
+type attempt struct {
+	i     *Issuer
+	group []*ticket
+
+	pools map[string]bool // every pool id asked for
+	known map[domain.Key]*domain.Issuance
+	now   time.Time
+
+	sure  map[string]bool // pools to be locked
+	whole map[string]bool // pools to be locked and seen whole
+}
+
+// attempt decides a group and commits it in one transaction. On success every
+// ticket has its outcomes; on an error none has, and unless it is ErrUnknown
+// nothing was written.
+func (i *Issuer) attempt(ctx context.Context, group []*ticket) error {
+	ctx, cancel := context.WithTimeout(ctx, grace)
+	defer cancel()
+	a := &attempt{i: i, group: group, pools: map[string]bool{}, sure: map[string]bool{}, whole: map[string]bool{}}
+	if err := a.prepare(ctx); err != nil {
+		return err
+	}
+	for range 8 {
+		done, err := a.round(ctx)
+		if done || err != nil {
+			return err
+		}
+	}
+	return ErrAgain
+}
+
+// prepare reads what the decision needs: the pools that are not at hand, the
+// stored issuances, the clock.
+func (a *attempt) prepare(ctx context.Context) error {
+	missing := map[string]bool{}
+	for _, t := range a.group {
+		t.p.merge()
+		for j := range t.asked() {
+			id := t.requests[j].PoolID
+			a.pools[id] = true
+			if t.p.buffers[id] == nil {
+				missing[id] = true
+			}
+		}
+	}
+	if len(missing) > 0 {
+		pools, err := a.i.store.PoolsByID(ctx, slices.Sorted(maps.Keys(missing)))
+		if err != nil {
+			return err
+		}
+		for _, t := range a.group {
+			for j := range t.asked() {
+				id := t.requests[j].PoolID
+				if pools[id] != nil && t.p.buffers[id] == nil {
+					t.p.buffers[id] = newBuffer(pools[id])
+				}
+			}
+		}
+	}
+	start := time.Now()
+	var err error
+	a.known, a.now, err = a.i.lookUp(ctx, a.group)
+	a.i.metrics.step(stepLookUp, start)
+	for id := range a.pools {
+		for _, t := range a.group {
+			switch b := t.p.buffers[id]; {
+			case b == nil || b.pool.State != domain.Active:
+				a.sure[id] = true
+			case b.pool.Mode == domain.Scarce:
+				a.whole[id] = true
+			}
+		}
+	}
+	return err
+}
+
+// lookUp finds the stored issuances of all requests whose pools are at hand.
+func (i *Issuer) lookUp(ctx context.Context, group []*ticket) (map[domain.Key]*domain.Issuance, time.Time, error) {
+	n := 0
+	for _, t := range group {
+		n += len(t.asked())
+	}
+	keys := make([]domain.Key, 0, n)
+	pools := map[int32]*domain.Pool{}
+	for _, t := range group {
+		for j := range t.asked() {
+			if b := t.p.buffers[t.requests[j].PoolID]; b != nil {
+				keys = append(keys, domain.Key{Pool: b.pool.Key, RequestID: t.requests[j].RequestID})
+				pools[b.pool.Key] = b.pool
+			}
+		}
+	}
+	return i.store.LookUp(ctx, keys, pools)
+}
+
+// round tries to decide with what it has; when that is not enough it gets
+// more (codes, or locks for the next round) and reports false.
+func (a *attempt) round(ctx context.Context) (bool, error) {
+	if len(a.sure) > 0 || len(a.whole) > 0 {
+		return a.locked(ctx)
+	}
+	plan := a.assign(a.now, a.known, nil, nil)
+	if !plan.Whole() {
+		a.escalate(&plan)
+		for _, id := range plan.Short {
+			got, err := a.refill(ctx, id)
+			if err != nil {
+				return false, err
+			}
+			if !got {
+				a.whole[id] = true
+			}
+		}
+		return false, nil
+	}
+	start := time.Now()
+	err := a.i.store.Commit(ctx, a.entries(&plan), &plan)
+	a.i.metrics.step(stepCommit, start)
+	if err == nil {
+		a.finish(&plan, nil)
+	}
+	return err == nil, err
+}
+
+// refill gets codes for the tickets that have too few of a pool, and reports
+// whether all have enough now.
+func (a *attempt) refill(ctx context.Context, id string) (bool, error) {
+	for _, t := range a.group {
+		need := int64(0)
+		for j := range t.asked() {
+			if t.requests[j].PoolID == id {
+				need++
+			}
+		}
+		b := t.p.buffers[id]
+		for need > 0 && b.fitting(a.now) < need {
+			n, err := t.p.refillNow(ctx, b, need-b.fitting(a.now))
+			if err != nil || n == 0 {
+				return false, err
+			}
+		}
+	}
+	return true, nil
+}
+
+// escalate notes the locks that a plan turned out to need.
+func (a *attempt) escalate(plan *domain.Plan) {
+	for _, id := range plan.Unsure {
+		a.sure[id] = true
+	}
+}
+
+// assign decides on the buffers, or on the shelves where there is one.
+func (a *attempt) assign(now time.Time, known map[domain.Key]*domain.Issuance, pools map[string]*domain.Pool, shelves map[string]*domain.Shelf) domain.Plan {
+	start := time.Now()
+	batches := make([]domain.Batch, len(a.group))
+	for k, t := range a.group {
+		if t.poisoned {
+			continue
+		}
+		batch := domain.Batch{Requests: t.requests, Shelves: make(map[string]*domain.Shelf, len(a.pools))}
+		for id := range a.pools {
+			switch {
+			case a.whole[id]:
+				batch.Shelves[id] = shelves[id]
+			case a.sure[id]:
+				s := &domain.Shelf{Pool: pools[id], Locked: true}
+				if b := t.p.buffers[id]; b != nil {
+					s.Runs = b.runs
+				}
+				batch.Shelves[id] = s
+			default:
+				if b := t.p.buffers[id]; b != nil {
+					batch.Shelves[id] = &domain.Shelf{Pool: b.pool, Runs: b.runs}
+				}
+			}
+		}
+		batches[k] = batch
+	}
+	plan := domain.Assign(now, batches, known)
+	for k, t := range a.group {
+		if t.poisoned {
+			plan.Outcomes[k] = []domain.Outcome{{Request: &t.requests[0], Verdict: domain.Rejected, Reason: domain.Poison, DecidedAt: now}}
+		}
+	}
+	a.i.metrics.step(stepAssign, start)
+	return plan
+}
+
+// locked decides under the locks of the pools that need it.
+func (a *attempt) locked(ctx context.Context) (bool, error) {
+	l := Locking{Requests: map[string][]string{}}
+	for _, t := range a.group {
+		l.Claims = append(l.Claims, &t.p.claim)
+		for j := range t.asked() {
+			if r := &t.requests[j]; a.sure[r.PoolID] || a.whole[r.PoolID] {
+				l.Requests[r.PoolID] = append(l.Requests[r.PoolID], r.RequestID)
+			}
+		}
+	}
+	cursors := map[int32]bool{}
+	for id := range a.pools {
+		if a.whole[id] {
+			l.Whole = append(l.Whole, id)
+			continue
+		}
+		if a.sure[id] {
+			l.Sure = append(l.Sure, id)
+		}
+		for _, t := range a.group {
+			if b := t.p.buffers[id]; b != nil && len(b.runs) > 0 {
+				cursors[b.pool.Key] = true
+			}
+		}
+	}
+	slices.Sort(l.Whole)
+	slices.Sort(l.Sure)
+	l.Cursors = slices.Sorted(maps.Keys(cursors))
+	for _, t := range a.group {
+		t.p.settleRefills(l.Whole)
+	}
+
+	var made *domain.Plan
+	var seen Locked
+	start := time.Now()
+	err := a.i.store.CommitLocked(ctx, l, func(in Locked) Decision {
+		known := in.Known
+		for k, issue := range a.known {
+			if _, ok := known[k]; !ok {
+				known[k] = issue
+			}
+		}
+		plan := a.assign(in.Now, known, in.Pools, in.Shelves)
+		if d, ok := a.handBack(&plan, in); ok {
+			return d
+		}
+		if !plan.Whole() {
+			a.escalate(&plan)
+			for _, id := range plan.Short {
+				a.whole[id] = true
+			}
+			return Decision{}
+		}
+		made, seen = &plan, in
+		return Decision{Plan: &plan, Entries: a.entries(&plan)}
+	})
+	a.i.metrics.step(stepCommit, start)
+	if err != nil || made == nil {
+		return false, err
+	}
+	a.finish(made, seen.Pools)
+	return true, nil
+}
+
+// handBack says of which pools everybody's codes must be seen: those that
+// others hold while a request went short, and those that have grown scarce.
+func (a *attempt) handBack(plan *domain.Plan, in Locked) (Decision, bool) {
+	var d Decision
+	for id, s := range in.Shelves {
+		if slices.Contains(plan.Short, id) && s.Others > 0 || slices.Contains(in.Turning, id) {
+			d.HandBack = append(d.HandBack, id)
+		}
+	}
+	slices.Sort(d.HandBack)
+	if len(d.HandBack) > 0 {
+		a.i.metrics.handBacks.Add(float64(len(d.HandBack)))
+	}
+	return d, len(d.HandBack) > 0
+}
+
+// entries are the tickets' parts of the transaction.
+func (a *attempt) entries(plan *domain.Plan) []Entry {
+	entries := make([]Entry, len(a.group))
+	for k, t := range a.group {
+		e := Entry{Claim: &t.p.claim, First: t.first, End: t.end}
+		for j := range plan.Outcomes[k] {
+			if o := &plan.Outcomes[k][j]; o.Verdict == domain.Rejected {
+				e.Rejections = append(e.Rejections, domain.Rejection{Offset: o.Request.Offset, Hash: o.Request.Hash(), Reason: o.Reason})
+			}
+		}
+		entries[k] = e
+	}
+	return entries
+}
+
+// finish carries a plan that has become true over into memory.
+func (a *attempt) finish(plan *domain.Plan, pools map[string]*domain.Pool) {
+	for id := range a.whole {
+		for _, t := range a.group {
+			t.p.forget(id, pools[id])
+		}
+	}
+	for _, take := range plan.Takes {
+		run := take.Run
+		run.Next += take.N
+		if n := int64(len(run.Texts)); n > 0 {
+			run.Texts = run.Texts[min(take.N, n):]
+		}
+	}
+	for k, t := range a.group {
+		t.p.claim.BatchNo++
+		t.p.claim.NextOffset = max(t.p.claim.NextOffset, t.end)
+		t.p.alarmed = false
+		t.outcomes = plan.Outcomes[k]
+		for id := range a.sure {
+			if b := t.p.buffers[id]; b != nil && pools[id] != nil {
+				b.pool = pools[id]
+			}
+		}
+		t.p.topUp(a.pools)
+	}
+	a.i.metrics.group(len(a.group))
+}

@@ -1,0 +1,332 @@
+package issuing
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"promopool/internal/domain"
+)
+
+const (
+	firstGrant = 200    // codes; the scarce mark in the schema is made of it
+	mostGrant  = 20_000 // codes
+	// emptiedSoon is how soon a grant must be used up for the next to be four
+	// times as large.
+	emptiedSoon = 2 * time.Second
+	// budget bounds the code texts at hand in a process, in bytes; beyond it
+	// the longest idle buffers are handed back.
+	budget = 64 << 20
+	// textOverhead is what a code's text costs beside its bytes.
+	textOverhead = 32
+)
+
+// buffer is what a partition holds of a pool: the codes it assigns next.
+// Memory is never the authority: whatever makes it wrong hands the runs back
+// in the database, and the next commit from it finds out.
+type buffer struct {
+	pool *domain.Pool
+	runs []*domain.Run // first expiring first
+
+	grant     int64 // size of the last one
+	grantedAt time.Time
+	usedAt    time.Time
+	refilling bool
+}
+
+func newBuffer(pool *domain.Pool) *buffer { return &buffer{pool: pool} }
+
+// left is how many codes are at hand.
+func (b *buffer) left() int64 {
+	var n int64
+	for _, r := range b.runs {
+		n += r.Left()
+	}
+	return n
+}
+
+// fitting is how many codes are at hand that may be issued now.
+func (b *buffer) fitting(now time.Time) int64 {
+	var n int64
+	for _, r := range b.runs {
+		if r.Lot.Fits(now) {
+			n += r.Left()
+		}
+	}
+	return n
+}
+
+// want is the size of the next grant.
+func (b *buffer) want(now time.Time) int64 {
+	switch {
+	case b.grant == 0:
+		return firstGrant
+	case now.Sub(b.grantedAt) < emptiedSoon:
+		return min(4*b.grant, mostGrant)
+	}
+	return b.grant
+}
+
+// add puts granted runs behind those at hand.
+func (b *buffer) add(g Stock, now time.Time) int64 {
+	var n int64
+	kept := b.runs[:0]
+	for _, r := range b.runs {
+		if r.Left() > 0 {
+			kept = append(kept, r)
+		}
+	}
+	b.runs = kept
+	for _, r := range g.Runs {
+		n += r.Left()
+		b.runs = append(b.runs, r)
+	}
+	b.pool = g.Pool
+	if n > 0 {
+		b.grant, b.grantedAt = n, now
+	}
+	return n
+}
+
+func textBytes(texts []string) int64 {
+	n := int64(len(texts)) * textOverhead
+	for _, t := range texts {
+		n += int64(len(t))
+	}
+	return n
+}
+
+// arrivals are grants on their way from the goroutines that fetch them to the
+// partition that asked.
+type arrivals struct {
+	pending sync.WaitGroup
+
+	mu     sync.Mutex
+	grants []arrival // guarded by mu
+}
+
+type arrival struct {
+	id    string
+	stock Stock
+	err   error
+}
+
+func (a *arrivals) put(g arrival) {
+	a.mu.Lock()
+	a.grants = append(a.grants, g)
+	a.mu.Unlock()
+}
+
+func (a *arrivals) take() []arrival {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	grants := a.grants
+	a.grants = nil
+	return grants
+}
+
+// refill asks the store for codes and loads their texts.
+func (p *Partition) refill(ctx context.Context, pool *domain.Pool, want int64) (Stock, error) {
+	g, err := p.i.store.Refill(ctx, p.claim.Partition, pool, want)
+	if err != nil {
+		return Stock{}, fmt.Errorf("refill: %w", err)
+	}
+	for _, r := range g.Runs {
+		if r.Texts, err = p.i.store.Texts(ctx, r); err != nil {
+			return Stock{}, fmt.Errorf("load granted codes: %w", err)
+		}
+	}
+	p.i.metrics.refills.Inc()
+	return g, nil
+}
+
+// refillNow gets codes while a batch waits for them.
+func (p *Partition) refillNow(ctx context.Context, b *buffer, need int64) (int64, error) {
+	if b.refilling {
+		p.settleRefills([]string{b.pool.ID})
+		if n := b.fitting(time.Now()); n > 0 {
+			return n, nil
+		}
+	}
+	if b.pool.Mode != domain.Ample || b.pool.State != domain.Active {
+		return 0, nil
+	}
+	g, err := p.refill(ctx, b.pool, max(b.want(time.Now()), need))
+	if err != nil {
+		p.stale = true
+		return 0, err
+	}
+	return p.accept(b, g), nil
+}
+
+func (p *Partition) accept(b *buffer, g Stock) int64 {
+	for _, r := range g.Runs {
+		p.hold(textBytes(r.Texts))
+	}
+	return b.add(g, time.Now())
+}
+
+// hold accounts for texts at hand; negative when they are gone.
+func (p *Partition) hold(bytes int64) {
+	p.held += bytes
+	p.i.buffered.Add(bytes)
+}
+
+// topUp begins to refill, off the hot path, what the last batch has drawn
+// down below half of its last grant.
+func (p *Partition) topUp(ids map[string]bool) {
+	now := time.Now()
+	for id := range ids {
+		b := p.buffers[id]
+		if b == nil {
+			continue
+		}
+		b.usedAt = now
+		if b.refilling || b.grant == 0 || b.pool.Mode != domain.Ample || b.left() > b.grant/2 {
+			continue
+		}
+		b.refilling = true
+		p.arrivals.pending.Add(1)
+		pool, want := b.pool, b.want(now)
+		go func() {
+			defer p.arrivals.pending.Done()
+			ctx, cancel := context.WithTimeout(context.Background(), grace)
+			defer cancel()
+			g, err := p.refill(ctx, pool, want)
+			p.arrivals.put(arrival{id: id, stock: g, err: err})
+		}()
+	}
+	p.recount()
+}
+
+// recount keeps the account of texts right and gives the longest idle buffers
+// back while the process is over its budget.
+func (p *Partition) recount() {
+	if p.i.buffered.Load() < budget {
+		return
+	}
+	var held int64
+	for _, b := range p.buffers {
+		for _, r := range b.runs {
+			held += textBytes(r.Texts)
+		}
+	}
+	p.hold(held - p.held)
+	var idlest string
+	for id, b := range p.buffers {
+		if b.left() > 0 && !b.refilling && (idlest == "" || b.usedAt.Before(p.buffers[idlest].usedAt)) {
+			idlest = id
+		}
+	}
+	if idlest == "" || p.i.buffered.Load() < budget || time.Since(p.buffers[idlest].usedAt) < time.Second {
+		return
+	}
+	b := p.buffers[idlest]
+	delete(p.buffers, idlest)
+	p.i.metrics.giveBacks.Inc()
+	p.arrivals.pending.Add(1)
+	go func() {
+		defer p.arrivals.pending.Done()
+		ctx, cancel := context.WithTimeout(context.Background(), grace)
+		defer cancel()
+		if err := p.i.store.GiveBack(ctx, p.claim.Partition, b.pool.Key); err != nil {
+			p.arrivals.put(arrival{id: idlest, err: err})
+		}
+	}()
+}
+
+// merge takes in the grants that have arrived.
+func (p *Partition) merge() {
+	for _, g := range p.arrivals.take() {
+		b := p.buffers[g.id]
+		if b == nil || g.err != nil {
+			// Granted in the database, perhaps, but not at hand: found again
+			// by reading what we hold.
+			p.stale = true
+			continue
+		}
+		b.refilling = false
+		p.accept(b, g.stock)
+	}
+}
+
+// settleRefills waits for grants on their way, so that no run of the pools is
+// granted behind the back of a transaction that hands them back.
+func (p *Partition) settleRefills(ids []string) {
+	for _, id := range ids {
+		if b := p.buffers[id]; b != nil && b.refilling {
+			p.arrivals.pending.Wait()
+			p.merge()
+			return
+		}
+	}
+}
+
+// forget drops what is at hand of a pool after it was handed back.
+func (p *Partition) forget(id string, pool *domain.Pool) {
+	b := p.buffers[id]
+	if b == nil {
+		return
+	}
+	for _, r := range b.runs {
+		p.hold(-textBytes(r.Texts))
+	}
+	if pool == nil {
+		delete(p.buffers, id)
+		return
+	}
+	b.pool, b.runs = pool, nil
+}
+
+// reload reads what the partition holds, keeping the texts that are at hand.
+func (p *Partition) reload(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, grace)
+	defer cancel()
+	p.arrivals.pending.Wait()
+	p.arrivals.take()
+	stock, err := p.i.store.Held(ctx, p.claim.Partition)
+	if err != nil {
+		return err
+	}
+	buffers := make(map[string]*buffer, len(stock))
+	for id, s := range stock {
+		b, old := newBuffer(s.Pool), p.buffers[id]
+		if old != nil {
+			b.grant, b.grantedAt, b.usedAt = old.grant, old.grantedAt, old.usedAt
+		}
+		for _, r := range s.Runs {
+			if r.Texts = old.texts(r); r.Texts == nil {
+				if r.Texts, err = p.i.store.Texts(ctx, r); err != nil {
+					return err
+				}
+			}
+		}
+		b.runs = s.Runs
+		b.grant = max(b.grant, min(b.left(), mostGrant))
+		buffers[id] = b
+	}
+	p.buffers = buffers
+	p.stale = false
+	var held int64
+	for _, b := range buffers {
+		for _, r := range b.runs {
+			held += textBytes(r.Texts)
+		}
+	}
+	p.hold(held - p.held)
+	return nil
+}
+
+// texts returns the texts at hand of a run as it is now; nil when they are not.
+func (b *buffer) texts(now *domain.Run) []string {
+	if b == nil {
+		return nil
+	}
+	for _, r := range b.runs {
+		if r.Lot.No == now.Lot.No && r.Lo == now.Lo && r.Next <= now.Next && now.Hi <= r.Hi && int64(len(r.Texts)) == r.Left() {
+			return r.Texts[now.Next-r.Next : now.Hi-r.Next]
+		}
+	}
+	return nil
+}

@@ -1,0 +1,181 @@
+package issuing
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/rs/zerolog"
+
+	"promopool/internal/domain"
+)
+
+const (
+	// slots is how many transactions run at a time. More only wait for the
+	// same disk; fewer leave it idle while one decides.
+	slots = 4
+	// fullGroup is the number of requests from which a transaction takes no
+	// further partition in: larger gains nothing and holds locks longer.
+	fullGroup = 1000
+	// grace bounds one attempt at a transaction.
+	grace = 10 * time.Second
+)
+
+// Issuer decides for all partitions of a process. Batches that wait while
+// transactions are under way are merged into one, so that latency at low load
+// does not depend on the number of partitions.
+type Issuer struct {
+	store   Store
+	worker  string
+	log     zerolog.Logger
+	metrics *metrics
+
+	buffered atomic.Int64 // bytes of code texts at hand, over all partitions
+
+	mu      sync.Mutex
+	queue   []*ticket // guarded by mu
+	running int       // guarded by mu
+}
+
+// New returns an issuer that owns partitions under the worker's name, which no
+// other process may bear.
+func New(store Store, worker string, reg prometheus.Registerer, log zerolog.Logger) *Issuer {
+	i := &Issuer{store: store, worker: worker, log: log.With().Str("component", "issuing").Logger()}
+	i.metrics = newMetrics(reg, &i.buffered)
+	return i
+}
+
+// ticket is one batch on its way through a transaction.
+type ticket struct {
+	p          *Partition
+	first, end int64
+	requests   []domain.Request
+	poisoned   bool // requests[0], the only one, goes to the dead letters
+
+	// set by the leader, read after done is closed
+	outcomes []domain.Outcome
+	err      error
+	done     chan struct{}
+}
+
+// asked are the requests to be decided. A poisoned one is not shown to the
+// database again.
+func (t *ticket) asked() []domain.Request {
+	if t.poisoned {
+		return nil
+	}
+	return t.requests
+}
+
+// submit waits until the ticket's batch is decided and committed, or is not.
+// Once begun it is finished, whatever becomes of ctx.
+func (i *Issuer) submit(ctx context.Context, t *ticket) error {
+	t.done = make(chan struct{})
+	i.mu.Lock()
+	i.queue = append(i.queue, t)
+	if i.running < slots {
+		i.running++
+		go i.lead(context.WithoutCancel(ctx))
+	}
+	i.mu.Unlock()
+	<-t.done
+	return t.err
+}
+
+// lead takes groups off the queue until it is empty.
+func (i *Issuer) lead(ctx context.Context) {
+	for {
+		group := i.next()
+		if group == nil {
+			return
+		}
+		i.settle(ctx, group)
+		for _, t := range group {
+			close(t.done)
+		}
+	}
+}
+
+func (i *Issuer) next() []*ticket {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if len(i.queue) == 0 {
+		i.running--
+		return nil
+	}
+	n, requests := 0, 0
+	for n < len(i.queue) && (n == 0 || requests+len(i.queue[n].requests) <= fullGroup) {
+		requests += len(i.queue[n].requests)
+		n++
+	}
+	group := i.queue[:n:n]
+	i.queue = append([]*ticket(nil), i.queue[n:]...)
+	return group
+}
+
+// settle decides a group: together, and where that fails for a reason that may
+// be one member's, each alone.
+func (i *Issuer) settle(ctx context.Context, group []*ticket) {
+	err := i.attempt(ctx, group)
+	switch {
+	case err == nil:
+	case errors.Is(err, ErrUnknown):
+		for _, t := range group {
+			t.err = err
+		}
+	case len(group) > 1:
+		i.metrics.again(err)
+		for _, t := range group {
+			i.settle(ctx, []*ticket{t})
+		}
+	default:
+		i.metrics.again(err)
+		group[0].err = i.persist(ctx, group[0], err)
+	}
+}
+
+// persist decides one ticket again until it succeeds or cannot.
+func (i *Issuer) persist(ctx context.Context, t *ticket, err error) error {
+	for try := 1; ; try++ {
+		switch {
+		case err == nil:
+			return nil
+		case errors.Is(err, ErrRaced), errors.Is(err, ErrAgain):
+		case errors.Is(err, ErrCursor):
+			err = t.p.reload(ctx)
+		case errors.Is(err, ErrBlocked):
+			// Perhaps by a predecessor that froze in the middle of it.
+			err = i.store.EndPredecessors(ctx, t.p.claim)
+		case errors.Is(err, ErrPlaceTaken):
+			if t.p.alarmed {
+				return fmt.Errorf("%w: twice at one place: %w", ErrCorrupt, err)
+			}
+			t.p.alarmed = true
+			t.p.log.Error().Err(err).Msg("a code in hand is issued already, reloading")
+			err = t.p.reload(ctx)
+		default:
+			return err
+		}
+		if err != nil && !retriable(err) {
+			return err
+		}
+		if try > 3 {
+			time.Sleep(min(time.Duration(try)*5*time.Millisecond, 100*time.Millisecond))
+		}
+		if try > 200 {
+			return fmt.Errorf("after %d tries: %w", try, errors.Join(ErrUnknown, err))
+		}
+		err = i.attempt(ctx, []*ticket{t})
+		if err != nil {
+			i.metrics.again(err)
+		}
+	}
+}
+
+func retriable(err error) bool {
+	return errors.Is(err, ErrRaced) || errors.Is(err, ErrAgain) || errors.Is(err, ErrCursor) || errors.Is(err, ErrBlocked)
+}

@@ -1,0 +1,182 @@
+package postgres
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"promopool/internal/domain"
+	"promopool/internal/issuing"
+	"promopool/internal/postgres/internal/db"
+)
+
+// rollbackTime bounds the wait for a ROLLBACK on a connection that may be gone.
+const rollbackTime = time.Second
+
+// CommitLocked decides and commits under locks (protocol: BATCH, with V).
+func (s *Store) CommitLocked(ctx context.Context, l issuing.Locking, decide func(issuing.Locked) issuing.Decision) error {
+	tx, err := s.pool.Begin(ctx)
+	if err != nil {
+		return decisionError(err)
+	}
+	defer func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), rollbackTime)
+		defer cancel()
+		_ = tx.Rollback(ctx) // after a COMMIT it does nothing
+	}()
+	t := lockedBatch{tx: tx, q: s.q.WithTx(tx), l: l}
+	if err := t.lock(ctx); err != nil {
+		return decisionError(err)
+	}
+	for {
+		seen, err := t.see(ctx)
+		if err != nil {
+			return decisionError(err)
+		}
+		d := decide(seen)
+		if len(d.HandBack) > 0 {
+			// Their runs are locked already, so this waits for nobody.
+			if err := t.q.HandBack(ctx, db.HandBackParams{Ids: d.HandBack}); err != nil {
+				return decisionError(err)
+			}
+			continue
+		}
+		if d.Plan == nil {
+			return nil
+		}
+		if err := t.write(ctx, d); err != nil {
+			return decisionError(err)
+		}
+		return decisionError(tx.Commit(ctx))
+	}
+}
+
+// lockedBatch is one transaction of CommitLocked.
+type lockedBatch struct {
+	tx pgx.Tx
+	q  *db.Queries
+	l  issuing.Locking
+}
+
+// lock takes every lock of the decision in the one order: names, pools, runs.
+// What they guard is read by see, in later statements. Nothing is known to
+// hold a name back that no pool bears but its lock, so all names are locked
+// where one of them may be missing.
+func (t *lockedBatch) lock(ctx context.Context) error {
+	var partitions, epochs = make([]int32, 0, len(t.l.Claims)), make([]int64, 0, len(t.l.Claims))
+	for _, c := range t.l.Claims {
+		partitions, epochs = append(partitions, c.Partition), append(epochs, c.Epoch)
+	}
+	ids := slices.Concat(t.l.Sure, t.l.Whole)
+	var b pgx.Batch
+	b.Queue(db.Enter, partitions, epochs)
+	b.Queue(db.LockNames, t.l.Sure)
+	b.Queue(db.LockPools, ids)
+	b.Queue(db.LockRuns, t.l.Whole, partitions, t.l.Cursors)
+	if len(t.l.Whole) > 0 {
+		b.Queue(db.HandBack, partitions, t.l.Whole)
+	}
+	return t.tx.SendBatch(ctx, &b).Close()
+}
+
+// see reads what the locks guard.
+func (t *lockedBatch) see(ctx context.Context) (issuing.Locked, error) {
+	seen := issuing.Locked{Shelves: map[string]*domain.Shelf{}}
+	var err error
+	if seen.Pools, err = poolsByID(ctx, t.q, slices.Concat(t.l.Sure, t.l.Whole)); err != nil {
+		return seen, err
+	}
+	byKey := make(map[int32]*domain.Pool, len(seen.Pools))
+	var keys []domain.Key
+	for id, pool := range seen.Pools {
+		byKey[pool.Key] = pool
+		for _, r := range t.l.Requests[id] {
+			keys = append(keys, domain.Key{Pool: pool.Key, RequestID: r})
+		}
+	}
+	if seen.Known, seen.Now, err = lookUp(ctx, t.tx.Conn(), keys, byKey); err != nil {
+		return seen, err
+	}
+	return seen, t.shelves(ctx, &seen)
+}
+
+// shelves lays out everything that is left of the whole pools.
+func (t *lockedBatch) shelves(ctx context.Context, seen *issuing.Locked) error {
+	if len(t.l.Whole) == 0 {
+		return nil
+	}
+	byKey := map[int32]*domain.Shelf{}
+	var keys []int32
+	for _, id := range t.l.Whole {
+		s := &domain.Shelf{Pool: seen.Pools[id], Locked: true, Whole: true}
+		seen.Shelves[id] = s
+		if s.Pool != nil {
+			byKey[s.Pool.Key] = s
+			keys = append(keys, s.Pool.Key)
+		}
+	}
+	rows, err := t.q.RunsWhole(ctx, keys)
+	if err != nil {
+		return err
+	}
+	lots := lotCache{}
+	free := map[int32]int64{}
+	for _, r := range rows {
+		s := byKey[r.Lot.Pool]
+		run := &domain.Run{Lot: lots.of(r.Lot), Lo: r.Lo, Next: r.Next, Hi: r.Hi, GrantNo: r.GrantNo, Holder: r.Holder}
+		if r.Holder != 0 {
+			s.Others += run.Left()
+			continue
+		}
+		s.Runs = append(s.Runs, run)
+		if !run.Lot.Expired(seen.Now) {
+			free[r.Lot.Pool] += run.Left()
+		}
+	}
+	return t.turning(ctx, seen, free)
+}
+
+// turning finds the ample pools whose free stock is below the scarce mark.
+func (t *lockedBatch) turning(ctx context.Context, seen *issuing.Locked, free map[int32]int64) error {
+	for _, id := range t.l.Whole {
+		p := seen.Pools[id]
+		if p == nil || p.Mode != domain.Ample || p.MultiUse {
+			continue
+		}
+		mark, err := t.q.ScarceMark(ctx)
+		if err != nil {
+			return err
+		}
+		if free[p.Key] < mark {
+			seen.Turning = append(seen.Turning, id)
+		}
+	}
+	return nil
+}
+
+// write loads the texts of codes taken from the free stock, which were not at
+// hand, and makes the plan true.
+func (t *lockedBatch) write(ctx context.Context, d issuing.Decision) error {
+	loaded := make([][]string, len(d.Plan.Takes))
+	for i, take := range d.Plan.Takes {
+		if take.Run.Texts != nil {
+			continue
+		}
+		var err error
+		if loaded[i], err = texts(ctx, t.q, take.Run.Lot, take.Run.Next, take.Run.Next+take.N); err != nil {
+			return err
+		}
+	}
+	for _, issue := range d.Plan.Issues {
+		if loaded[issue.Take] != nil {
+			issue.Issuance.Code = loaded[issue.Take][issue.At]
+		}
+	}
+	params, err := commitParams(d.Entries, d.Plan)
+	if err != nil {
+		return err
+	}
+	return t.q.CommitBatches(ctx, params)
+}

@@ -1,0 +1,109 @@
+-- The transactions of a partition. Each runs a function of the schema, so that
+-- it is one round trip and its plan does not depend on who prepared it.
+
+-- name: Claim :one
+INSERT INTO partitions (stream, number, epoch, worker, next_offset)
+VALUES (@stream, @number, 1, @worker, 0)
+ON CONFLICT ON CONSTRAINT partitions_stream_key
+DO UPDATE SET epoch = partitions.epoch + 1, worker = EXCLUDED.worker
+RETURNING partition, epoch, batch_no, next_offset;
+
+-- name: Resolve :one
+UPDATE partitions SET epoch = epoch + 1
+ WHERE partition = @partition AND epoch = @epoch AND worker = @worker
+RETURNING epoch, batch_no, next_offset;
+
+-- name: PartitionByNumber :one
+SELECT * FROM partitions WHERE stream = @stream AND number = @number;
+
+-- name: EndPredecessors :one
+SELECT end_predecessors(@partition::int, @epoch::bigint)::bigint;
+
+-- name: SetPartitions :exec
+UPDATE service SET partitions = @partitions WHERE partitions <> @partitions;
+
+-- name: Ranges :many
+SELECT first_offset, end_offset, decided_at, verdicts
+  FROM batches
+ WHERE partition = @partition AND end_offset > @position
+ ORDER BY first_offset
+ LIMIT @at_most;
+
+-- name: HeldRuns :many
+SELECT sqlc.embed(p), c.id AS campaign_id, sqlc.embed(l), r.lo, r.next, r.hi, r.grant_no
+  FROM runs r
+  JOIN pools p ON p.pool = r.pool
+  JOIN campaigns c ON c.campaign = p.campaign
+  JOIN lots l ON l.pool = r.pool AND l.lot = r.lot
+ WHERE r.partition = @partition AND r.next < r.hi
+ ORDER BY r.pool, l.issue_end NULLS LAST, l.available_till NULLS LAST, r.lot, r.lo;
+
+-- Read after Refill and before its codes are used: the pool's settings and the
+-- lots as they are with the grant.
+-- name: Refill :many
+SELECT f.lot::int AS lot, f.lo::bigint AS lo, f.next::bigint AS next, f.hi::bigint AS hi, f.grant_no::bigint AS grant_no
+  FROM refill(@partition::int, @pool::int, @want::bigint) AS f;
+
+-- name: LotsOf :many
+SELECT * FROM lots WHERE pool = @pool AND lot = ANY (@lots::int[]);
+
+-- The texts of ordinals from…till−1 of a lot, in order.
+-- name: Texts :many
+SELECT c.code FROM codes c
+ WHERE c.pool = @pool AND c.lot = @lot AND c.seq >= @from_seq AND c.seq < @till_seq
+ ORDER BY c.seq;
+
+-- name: PoolsByID :many
+SELECT sqlc.embed(p), c.id AS campaign_id
+  FROM pools p JOIN campaigns c ON c.campaign = p.campaign
+ WHERE p.id = ANY (@ids::text[]);
+
+-- name: LockNames :exec
+SELECT pg_advisory_xact_lock_shared(hashtextextended('pool:' || n.id, 0))
+  FROM (SELECT unnest(@ids::text[]) AS id ORDER BY 1) n;
+
+-- name: LockPools :exec
+SELECT 1 FROM pools WHERE id = ANY (@ids::text[]) ORDER BY pool FOR UPDATE;
+
+-- Every run of the pools that are to be seen whole, and the own cursors.
+-- name: LockRuns :exec
+SELECT 1 FROM runs r
+ WHERE r.pool = ANY (ARRAY(SELECT p.pool FROM pools p WHERE p.id = ANY (@whole::text[])))
+    OR (r.partition = ANY (@holders::int[]) AND r.pool = ANY (@cursors::int[]))
+ ORDER BY r.pool, r.lot, r.lo FOR UPDATE OF r;
+
+-- name: Enter :exec
+SELECT enter(@partitions::int[], @epochs::bigint[]);
+
+-- name: HandBack :exec
+SELECT hand_back(p.pool, sqlc.narg(holders)::int[]) FROM pools p WHERE p.id = ANY (@ids::text[]) ORDER BY p.pool;
+
+-- name: GiveBack :exec
+SELECT hand_back(p.pool, ARRAY[@partition::int]) FROM (SELECT pool FROM pools WHERE pool = @pool FOR UPDATE) p;
+
+-- name: RunsWhole :many
+SELECT sqlc.embed(l), r.lo, r.next, r.hi, r.grant_no, coalesce(r.partition, 0)::int AS holder
+  FROM runs r JOIN lots l ON l.pool = r.pool AND l.lot = r.lot
+ WHERE r.pool = ANY (@pools::int[]) AND r.next < r.hi
+ ORDER BY r.pool, l.issue_end NULLS LAST, l.available_till NULLS LAST, r.lot, r.lo;
+
+-- name: LookUp :many
+SELECT k.idx::int AS idx, k.lot::int AS lot, k.seq::bigint AS seq, k.issued_at::timestamptz AS issued_at,
+       k.valid_from::timestamptz AS valid_from, k.valid_until::timestamptz AS valid_until,
+       k.customer_id::text AS customer_id, k.context::bytea AS context, k.code::text AS code
+  FROM look_up(@pools::int[], @requests::text[]) AS k;
+
+-- name: Now :one
+SELECT clock_timestamp()::timestamptz;
+
+-- name: CommitBatches :exec
+SELECT commit_batches(
+    @now::timestamptz,
+    @b_partition::int[], @b_epoch::bigint[], @b_no::bigint[], @b_first::bigint[], @b_end::bigint[], @b_verdicts::bytea[], @b_evidence::text[],
+    @r_pool::int[], @r_lot::int[], @r_lo::bigint[], @r_partition::int[], @r_next::bigint[], @r_grant::bigint[], @r_take::bigint[],
+    @r_from::timestamptz[], @r_until::timestamptz[],
+    @i_run::int[], @i_at::int[], @i_request::text[], @i_customer::text[], @i_context::bytea[]
+);
+
+-- name: ScarceMark :one
+SELECT scarce_mark()::bigint;
