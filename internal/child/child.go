@@ -4,6 +4,7 @@
 package child
 
 import (
+	"errors"
 	"os"
 	"os/exec"
 	"runtime"
@@ -57,7 +58,7 @@ func (p *Process) Signal(sig os.Signal) error {
 		return nil
 	default:
 	}
-	if err := p.process.Signal(sig); err != nil && err != os.ErrProcessDone {
+	if err := p.process.Signal(sig); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return err
 	}
 	return nil

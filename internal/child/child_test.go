@@ -54,11 +54,13 @@ func TestStartDiesWithParent(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = parent.Wait()
-	for deadline := time.Now().Add(10 * time.Second); running(pid); {
-		if time.Now().After(deadline) {
+	timeout := time.After(10 * time.Second)
+	for running(pid) {
+		select {
+		case <-timeout:
 			t.Fatalf("the child %d runs on after its parent was killed", pid)
+		case <-time.After(5 * time.Millisecond): // nothing tells of a grandchild's death
 		}
-		time.Sleep(5 * time.Millisecond) // nothing tells of a grandchild's death
 	}
 }
 

@@ -2,8 +2,8 @@
 // Apache Kafka, one node in KRaft mode, from the jars that Maven fetches into
 // the user's cache. It can be killed, stopped and started again on the same
 // port with its data kept, and it dies with the process that started it.
-// ForTest gives a test the broker that it should run against: an in-process
-// kfake, or the real one when PROMOPOOL_TEST_KAFKA=real.
+// ForTest gives a test the broker that it should run against: devstack's, inside
+// the process, or with PROMOPOOL_TEST_KAFKA=real the real one.
 package kafkatest
 
 import (
@@ -89,12 +89,10 @@ func Start(ctx context.Context, o Options) (*Broker, error) {
 	b.Addr = net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
 
 	if err := b.format(ctx, properties(b.Dir, port, o)); err != nil {
-		b.removeTemporary()
-		return nil, err
+		return nil, errors.Join(err, b.removeTemporary())
 	}
 	if err := b.Restart(ctx); err != nil {
-		b.removeTemporary()
-		return nil, err
+		return nil, errors.Join(err, b.removeTemporary())
 	}
 	return b, nil
 }

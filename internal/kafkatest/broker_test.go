@@ -176,15 +176,16 @@ func fetchError(resp *kafka.FetchResponse) error {
 // have its leader yet.
 func (c client) eventually(what string, do func(context.Context) error) {
 	c.t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
+	timeout := time.After(20 * time.Second)
 	for {
 		err := do(c.t.Context())
 		if err == nil {
 			return
 		}
-		if time.Now().After(deadline) {
+		select {
+		case <-timeout:
 			c.t.Fatalf("%s: %v", what, err)
+		case <-time.After(20 * time.Millisecond):
 		}
-		time.Sleep(20 * time.Millisecond)
 	}
 }
