@@ -1,0 +1,342 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
+
+	"promopool/internal/domain"
+	"promopool/internal/postgres/internal/db"
+)
+
+// CreatePool stores a draft. Where its id is taken that is domain.ErrTaken, or,
+// with numbered, a number is put behind it.
+func (s *Store) CreatePool(ctx context.Context, p domain.Pool, numbered bool) (domain.Pool, error) {
+	if err := p.Check(); err != nil {
+		return domain.Pool{}, err
+	}
+	var made domain.Pool
+	err := s.change(ctx, func(q *db.Queries, maybe bool) error {
+		if maybe && isStored(ctx, q, made) {
+			return nil
+		}
+		id, err := takeID(ctx, q, "pool:", p.ID, numbered, q.FreePoolNumber)
+		if err != nil {
+			return err
+		}
+		campaign, err := holdCampaign(ctx, q, p.CampaignID)
+		if err != nil {
+			return err
+		}
+		now, err := q.Now(ctx)
+		if err != nil {
+			return err
+		}
+		if err := q.CreatePool(ctx, db.CreatePoolParams{
+			ID: id, Campaign: campaign, Name: p.Name, Description: p.Description,
+			ParameterName: p.ParameterName, NotifyBelow: p.NotifyBelow, Notify: p.Notify,
+			MultiUse: p.MultiUse, CheckIssued: p.CheckIssued, Validity: validityText(p),
+			Processing: string(p.Processing), CreatedAt: now,
+		}); err != nil {
+			return orAgain(err, numbered)
+		}
+		made, err = poolByID(ctx, q, id)
+		return err
+	})
+	return made, err
+}
+
+// isStored reports whether the pool is stored exactly so.
+func isStored(ctx context.Context, q *db.Queries, want domain.Pool) bool {
+	have, err := poolByID(ctx, q, want.ID)
+	return err == nil && have.Key == want.Key && have.Version == want.Version && sameSettings(have, want)
+}
+
+// holdCampaign finds a campaign and keeps it from being deleted meanwhile.
+func holdCampaign(ctx context.Context, q *db.Queries, id string) (int32, error) {
+	campaign, err := q.HoldCampaign(ctx, id)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return 0, &domain.Invalid{Problems: []domain.Problem{{Field: "campaign_id", Detail: "there is no such campaign: create it first"}}}
+	}
+	return campaign, err
+}
+
+// ListPools returns at most limit pools in the order of their ids, those after the
+// given one. An empty campaign or state means any.
+func (s *Store) ListPools(ctx context.Context, campaign string, state domain.State, after string, limit int) ([]domain.Pool, error) {
+	rows, err := s.q.PoolsAfter(ctx, db.PoolsAfterParams{After: after, Campaign: campaign, State: string(state), AtMost: int32(limit)})
+	if err != nil {
+		return nil, asked(err)
+	}
+	list := make([]domain.Pool, len(rows))
+	for i, r := range rows {
+		if list[i], err = poolOf(r.Pool, r.CampaignID); err != nil {
+			return nil, err
+		}
+	}
+	return list, nil
+}
+
+// Pool returns one pool, or domain.ErrNotFound.
+func (s *Store) Pool(ctx context.Context, id string) (domain.Pool, error) {
+	p, err := poolByID(ctx, s.q, id)
+	return p, asked(err)
+}
+
+// UpdatePool applies an edit to a pool, which may be called several times. A
+// version other than 0 must be the pool's, else that is domain.ErrStale. An
+// edit that changes nothing leaves the version alone.
+func (s *Store) UpdatePool(ctx context.Context, id string, version int64, edit func(domain.Pool) (domain.Pool, error)) (domain.Pool, error) {
+	names := []string{} // taken when the edit is seen to change the id
+	var done domain.Pool
+	err := s.change(ctx, func(q *db.Queries, maybe bool) error {
+		if maybe && isStored(ctx, q, done) {
+			return nil
+		}
+		if err := q.TakeNames(ctx, names); err != nil {
+			return err
+		}
+		p, err := lockPool(ctx, q, id, version)
+		if err != nil {
+			return err
+		}
+		want, err := edit(p)
+		if err != nil {
+			return err
+		}
+		if err := p.CheckEdit(want); err != nil {
+			return err
+		}
+		if want.ID != p.ID && (len(names) == 0 || names[1] != "pool:"+want.ID) {
+			names = []string{"pool:" + p.ID, "pool:" + want.ID}
+			return errAgain // names come before pools
+		}
+		if sameSettings(p, want) {
+			done = p
+			return nil
+		}
+		done, err = setPool(ctx, q, p, want)
+		return err
+	})
+	return done, err
+}
+
+// setPool stores the new settings of a locked pool. What buffers in memory rely
+// on takes the buffers back.
+func setPool(ctx context.Context, q *db.Queries, p, want domain.Pool) (domain.Pool, error) {
+	campaign, err := holdCampaign(ctx, q, want.CampaignID)
+	if err != nil {
+		return domain.Pool{}, err
+	}
+	if err := q.SetPool(ctx, db.SetPoolParams{
+		Pool: p.Key, ID: want.ID, Campaign: campaign, Name: want.Name, Description: want.Description,
+		ParameterName: want.ParameterName, NotifyBelow: want.NotifyBelow, Notify: want.Notify,
+		MultiUse: want.MultiUse, CheckIssued: want.CheckIssued, Validity: validityText(want),
+		Processing: string(want.Processing),
+	}); err != nil {
+		return domain.Pool{}, err
+	}
+	switch {
+	case p.MultiUse != want.MultiUse: // a draft: nothing is held or issued
+		err = q.SetRunsUse(ctx, db.SetRunsUseParams{Pool: p.Key, MultiUse: want.MultiUse})
+	case p.State == domain.Active && (p.Validity != want.Validity || p.CheckIssued != want.CheckIssued):
+		err = q.HandBackAll(ctx, p.Key)
+	}
+	if err != nil {
+		return domain.Pool{}, err
+	}
+	return poolByID(ctx, q, want.ID)
+}
+
+// LaunchPool makes a draft active. Settings that stand in its way come as
+// domain.ErrNotLaunchable with a *domain.Invalid. Launching an active pool
+// changes nothing, so that a launch whose answer was lost can be repeated.
+func (s *Store) LaunchPool(ctx context.Context, id string, version int64) (domain.Pool, error) {
+	return s.move(ctx, id, version, domain.Active, func(q *db.Queries, p domain.Pool) error {
+		if err := p.CheckLaunch(); err != nil {
+			return fmt.Errorf("%w: %w", domain.ErrNotLaunchable, err)
+		}
+		now, err := q.Now(ctx)
+		if err != nil {
+			return err
+		}
+		return q.LaunchPool(ctx, db.LaunchPoolParams{Pool: p.Key, At: now})
+	})
+}
+
+// ArchivePool ends an active pool: from its return on nothing is issued from
+// it, since no partition holds codes of it any more. Archiving an archived pool
+// changes nothing.
+func (s *Store) ArchivePool(ctx context.Context, id string, version int64) (domain.Pool, error) {
+	return s.move(ctx, id, version, domain.Archived, func(q *db.Queries, p domain.Pool) error {
+		now, err := q.Now(ctx)
+		if err != nil {
+			return err
+		}
+		if err := q.ArchivePool(ctx, db.ArchivePoolParams{Pool: p.Key, At: now}); err != nil {
+			return err
+		}
+		return q.HandBackAll(ctx, p.Key)
+	})
+}
+
+// before is the state that a pool must be in to reach another.
+var before = map[domain.State]domain.State{domain.Active: domain.Draft, domain.Archived: domain.Active}
+
+// move brings a pool into a state, by a step that runs under the locks of its
+// name and its row.
+func (s *Store) move(ctx context.Context, id string, version int64, to domain.State, step func(*db.Queries, domain.Pool) error) (domain.Pool, error) {
+	var done domain.Pool
+	err := s.change(ctx, func(q *db.Queries, _ bool) error {
+		if err := q.TakeNames(ctx, []string{"pool:" + id}); err != nil {
+			return err
+		}
+		p, err := lockPool(ctx, q, id, 0)
+		if err != nil {
+			return err
+		}
+		switch {
+		case p.State == to:
+			done = p
+			return nil
+		case p.State != before[to]:
+			return domain.ErrState
+		case version != 0 && p.Version != version:
+			return domain.ErrStale
+		}
+		if err := step(q, p); err != nil {
+			return err
+		}
+		done, err = poolByID(ctx, q, id)
+		return err
+	})
+	return done, err
+}
+
+// codesAtOnce bounds a transaction that removes codes; a long one would hold
+// back the cleaning of every table.
+const codesAtOnce = 50_000
+
+// DeletePool removes a draft with its lots and codes. The pool is gone with the
+// first commit; its codes follow in pieces, and what a crash leaves of them
+// harms nobody and goes with the next DeleteOrphans.
+func (s *Store) DeletePool(ctx context.Context, id string, version int64) error {
+	var key int32
+	err := s.change(ctx, func(q *db.Queries, maybe bool) error {
+		if err := q.TakeNames(ctx, []string{"pool:" + id}); err != nil {
+			return err
+		}
+		p, err := lockPool(ctx, q, id, version)
+		switch {
+		case maybe && key != 0 && (errors.Is(err, domain.ErrNotFound) || err == nil && p.Key != key):
+			return nil // the COMMIT without an answer had taken place
+		case err != nil:
+			return err
+		case p.State != domain.Draft:
+			return domain.ErrState
+		}
+		key = p.Key
+		return q.DeletePool(ctx, key)
+	})
+	if err != nil {
+		return err
+	}
+	return s.deleteCodes(ctx, key)
+}
+
+// DeleteOrphans removes codes whose pool is gone.
+func (s *Store) DeleteOrphans(ctx context.Context) error {
+	pools, err := s.q.CodesWithoutPool(ctx)
+	if err != nil {
+		return asked(err)
+	}
+	for _, p := range pools {
+		if err := s.deleteCodes(ctx, p); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Store) deleteCodes(ctx context.Context, pool int32) error {
+	for {
+		n, err := s.q.DeleteCodes(ctx, db.DeleteCodesParams{Pool: pool, AtMost: codesAtOnce})
+		if err != nil || n < codesAtOnce {
+			return asked(err)
+		}
+	}
+}
+
+// lockPool locks a pool and then reads it: what is read together with a lock
+// may be older than the wait for it.
+func lockPool(ctx context.Context, q *db.Queries, id string, version int64) (domain.Pool, error) {
+	if _, err := q.LockPool(ctx, id); err != nil {
+		return domain.Pool{}, orNotFound(err)
+	}
+	p, err := poolByID(ctx, q, id)
+	if err == nil && version != 0 && p.Version != version {
+		return domain.Pool{}, domain.ErrStale
+	}
+	return p, orNotFound(err)
+}
+
+func orNotFound(err error) error {
+	if errors.Is(err, pgx.ErrNoRows) {
+		return domain.ErrNotFound
+	}
+	return err
+}
+
+func poolByID(ctx context.Context, q *db.Queries, id string) (domain.Pool, error) {
+	row, err := q.PoolByID(ctx, id)
+	if err != nil {
+		return domain.Pool{}, err
+	}
+	return poolOf(row.Pool, row.CampaignID)
+}
+
+func poolOf(r db.Pool, campaignID string) (domain.Pool, error) {
+	p := domain.Pool{
+		Key: r.Pool, ID: r.ID, CampaignID: campaignID,
+		Name: r.Name, Description: r.Description, ParameterName: r.ParameterName,
+		NotifyBelow: r.NotifyBelow, Notify: r.Notify, MultiUse: r.MultiUse, CheckIssued: r.CheckIssued,
+		Processing: domain.Processing(r.Processing), State: domain.State(r.State), Mode: domain.Mode(r.Mode),
+		Revision: r.Revision, Version: r.Version,
+		CreatedAt: fromStamp(r.CreatedAt), LaunchedAt: fromStamp(r.LaunchedAt), ArchivedAt: fromStamp(r.ArchivedAt),
+	}
+	if r.Validity != nil {
+		var err error
+		if p.Validity, err = domain.ParsePeriod(*r.Validity); err != nil {
+			return domain.Pool{}, fmt.Errorf("validity of pool %s: %w", r.ID, err)
+		}
+	}
+	return p, nil
+}
+
+// sameSettings reports whether what staff can edit is equal.
+func sameSettings(p, q domain.Pool) bool {
+	return p.ID == q.ID && p.CampaignID == q.CampaignID && p.Name == q.Name && p.Description == q.Description &&
+		p.ParameterName == q.ParameterName && p.Notify == q.Notify && p.MultiUse == q.MultiUse &&
+		p.CheckIssued == q.CheckIssued && p.Validity == q.Validity && p.Processing == q.Processing &&
+		(p.NotifyBelow == nil) == (q.NotifyBelow == nil) && (p.NotifyBelow == nil || *p.NotifyBelow == *q.NotifyBelow)
+}
+
+func validityText(p domain.Pool) *string {
+	if p.Validity.IsZero() {
+		return nil
+	}
+	text := p.Validity.String()
+	return &text
+}
+
+// fromStamp brings a time of the database into UTC; null is zero.
+func fromStamp(t pgtype.Timestamptz) time.Time {
+	if !t.Valid {
+		return time.Time{}
+	}
+	return t.Time.UTC()
+}

@@ -1,0 +1,38 @@
+-- What is left and what became of it.
+
+-- One statement, so that all figures are of one moment. A code of a multi-use
+-- pool is never used up: its figures count codes, issued counts issuances.
+-- name: Stock :one
+WITH taken AS (
+    SELECT r.lot, sum(r.next - r.lo) AS issued, sum(r.hi - r.next) AS unissued,
+           sum(r.hi - r.next) FILTER (WHERE r.partition IS NOT NULL) AS held
+      FROM runs r WHERE r.pool = @pool GROUP BY r.lot
+), shelf AS (
+    SELECT l.size, l.done + coalesce(t.issued, 0) AS issued,
+           CASE WHEN p.multi_use THEN l.size ELSE coalesce(t.unissued, 0) END AS unissued,
+           CASE WHEN p.multi_use THEN 0 ELSE coalesce(t.held, 0) END AS held,
+           coalesce(l.issue_end <= statement_timestamp(), false)
+             OR coalesce(l.available_till <= statement_timestamp(), false) AS expired,
+           coalesce(l.issue_start > statement_timestamp(), false) AS scheduled
+      FROM lots l
+      JOIN pools p ON p.pool = l.pool
+      LEFT JOIN taken t ON t.lot = l.lot
+     WHERE l.pool = @pool
+)
+SELECT coalesce(sum(s.size), 0)::bigint AS total,
+       coalesce(sum(s.issued), 0)::bigint AS issued,
+       coalesce(sum(s.unissued) FILTER (WHERE s.expired), 0)::bigint AS expired,
+       coalesce(sum(s.unissued) FILTER (WHERE s.scheduled AND NOT s.expired), 0)::bigint AS scheduled,
+       coalesce(sum(s.unissued) FILTER (WHERE NOT s.scheduled AND NOT s.expired), 0)::bigint AS available,
+       coalesce(sum(s.held) FILTER (WHERE NOT s.scheduled AND NOT s.expired), 0)::bigint AS held
+  FROM shelf s;
+
+-- name: FindCode :one
+SELECT c.seq, sqlc.embed(l),
+       coalesce(i.request_id, '') AS request_id, coalesce(i.customer_id, '') AS customer_id,
+       i.issued_at, i.valid_from, i.valid_until, statement_timestamp()::timestamptz AS asked_at
+  FROM codes c
+  JOIN lots l ON l.pool = c.pool AND l.lot = c.lot
+  JOIN pools p ON p.pool = c.pool
+  LEFT JOIN issuances i ON i.pool = c.pool AND i.lot = c.lot AND i.seq = c.seq AND NOT p.multi_use
+ WHERE c.pool = @pool AND c.code = @code;
