@@ -90,17 +90,6 @@ func values(recs []Record) []string {
 	return vs
 }
 
-func (b *broker) end(partition int) int64 {
-	b.t.Helper()
-	res, err := b.client.ListOffsets(context.Background(), &kafka.ListOffsetsRequest{
-		Topics: map[string][]kafka.OffsetRequest{b.topic: {kafka.LastOffsetOf(partition)}},
-	})
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	return res.Topics[b.topic][0].LastOffset
-}
-
 // kgoClient is a producer that compresses and does transactions, which ours does not.
 func kgoClient(t testing.TB, b *broker, opts ...kgo.Opt) *kgo.Client {
 	t.Helper()

@@ -51,7 +51,7 @@ const (
 	minRecord = 7
 	// maxUnpacked bounds a decompressed batch, against memory bombs. Brokers
 	// bound a batch before compression only by the producer's good will.
-	maxUnpacked = 256 << 20
+	maxUnpacked = 128 << 20
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -133,13 +133,12 @@ func (b batch) last() int64 {
 // abortMarker tells an abort from a commit by the type in the key of a control
 // batch's only record.
 func (b batch) abortMarker() bool {
-	const version, abort = 0, 0
+	const abort = 0
 	var r recordReader
 	if err := r.read(b, 0); err != nil || len(r.records) == 0 || len(r.records[0].Key) < 4 {
 		return false
 	}
-	key := r.records[0].Key
-	return binary.BigEndian.Uint16(key) >= version && binary.BigEndian.Uint16(key[2:]) == abort
+	return binary.BigEndian.Uint16(r.records[0].Key[2:]) == abort // after the marker's version
 }
 
 // unpacked returns the records' bytes, decompressed where they are compressed.

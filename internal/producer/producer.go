@@ -10,6 +10,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -56,6 +57,7 @@ func (e *TooLargeError) Error() string {
 type Producer struct {
 	client   *kafka.Client
 	maxBytes map[string]int
+	buffers  sync.Pool // of *[]byte
 	log      zerolog.Logger
 
 	seconds *prometheus.HistogramVec
@@ -98,15 +100,14 @@ func (p *Producer) Publish(ctx context.Context, topic string, partition int, rec
 		limit = DefaultMaxBytes
 	}
 	for from := 0; from < len(recs); {
-		n := fit(recs[from:], limit)
-		err := p.send(ctx, topic, partition, recs[from:from+n])
+		n, bytes, err := p.send(ctx, topic, partition, recs[from:], limit)
 		switch {
 		case err == nil:
 			from += n
 		case errors.Is(err, errTooLarge) && n > 1:
-			limit = batchSize(recs[from:from+n]) / 2 // the topic's limit was lowered
+			limit = bytes / 2 // the topic's limit was lowered
 		case errors.Is(err, errTooLarge):
-			return fmt.Errorf("publish to %s/%d: %w", topic, partition, &TooLargeError{from, batchSize(recs[from : from+1])})
+			return fmt.Errorf("publish to %s/%d: %w", topic, partition, &TooLargeError{from, bytes})
 		default:
 			return fmt.Errorf("publish to %s/%d: %w", topic, partition, err)
 		}
@@ -117,29 +118,41 @@ func (p *Producer) Publish(ctx context.Context, topic string, partition int, rec
 
 var errTooLarge = errors.New("batch too large")
 
-// send puts one batch in the log, at least once.
-func (p *Producer) send(ctx context.Context, topic string, partition int, recs []Record) error {
-	b := appendBatch(nil, recs)
-	if len(b) > largestRequest {
-		return errTooLarge
+// send puts the first n of recs in the log, as one batch of at most limit bytes,
+// at least once.
+func (p *Producer) send(ctx context.Context, topic string, partition int, recs []Record, limit int) (n, bytes int, err error) {
+	b, n := encode(p.buffer(), recs, limit)
+	if bytes = len(b) - setSize; bytes > largestRequest {
+		return n, bytes, errTooLarge
 	}
+	attempts, err := p.repeat(ctx, topic, partition, b)
+	if err == nil && attempts == 1 {
+		p.buffers.Put(&b) // otherwise a connection may still be writing it
+	}
+	return n, bytes, err
+}
+
+func (p *Producer) buffer() []byte {
+	if b, ok := p.buffers.Get().(*[]byte); ok {
+		return *b
+	}
+	return nil
+}
+
+// repeat sends a batch until it is acknowledged, refused, or ctx ends.
+func (p *Producer) repeat(ctx context.Context, topic string, partition int, b []byte) (attempts int, err error) {
 	pause := firstPause
-	for attempt := 1; ; attempt++ {
+	for attempts = 1; ; attempts++ {
 		err := p.attempt(ctx, topic, partition, b)
-		if err == nil {
-			return nil
+		switch {
+		case err == nil:
+			return attempts, nil
+		case errors.Is(err, kafka.MessageSizeTooLarge), errors.Is(err, kafka.RecordListTooLarge):
+			return attempts, errTooLarge
+		case refused(err):
+			return attempts, err
 		}
-		if errors.Is(err, kafka.MessageSizeTooLarge) || errors.Is(err, kafka.RecordListTooLarge) {
-			return errTooLarge
-		}
-		if refused(err) {
-			return err
-		}
-		if ctx.Err() != nil {
-			return fmt.Errorf("%w, last: %w", ctx.Err(), err)
-		}
-		p.retries.WithLabelValues(topic).Inc()
-		if attempt == 1 {
+		if attempts == 1 && ctx.Err() == nil {
 			p.log.Warn().Err(err).Str("topic", topic).Int("partition", partition).Msg("produce failed, retrying until it succeeds")
 		}
 		timer := time.NewTimer(pause)
@@ -147,8 +160,9 @@ func (p *Producer) send(ctx context.Context, topic string, partition int, recs [
 		case <-timer.C:
 		case <-ctx.Done():
 			timer.Stop()
-			return fmt.Errorf("%w, last: %w", ctx.Err(), err)
+			return attempts, fmt.Errorf("%w, last: %w", ctx.Err(), err)
 		}
+		p.retries.WithLabelValues(topic).Inc()
 		pause = min(2*pause, lastPause)
 	}
 }
