@@ -1,7 +1,9 @@
 package consumer
 
 import (
+	"encoding/binary"
 	"fmt"
+	"math/bits"
 	"unicode/utf8"
 )
 
@@ -201,29 +203,50 @@ func (t text) bytes() []byte {
 
 // text reads the string that the scanner is on.
 func (s *scanner) text() (t text, ok bool) {
-	b, start := s.b, s.i+1
-	for i := start; i < len(b); i++ {
-		switch c := b[i]; {
-		case c == '"':
+	start := s.i + 1
+	for i := plain(s.b, start); i < len(s.b); i = plain(s.b, i) {
+		switch c := s.b[i]; c {
+		case '"':
 			s.i = i + 1
-			t.raw = b[start:i:i]
+			t.raw = s.b[start:i:i]
 			return t, true
-		case c == '\\':
+		case '\\':
 			t.escaped = true
 			s.i = i
 			if !s.escape() {
 				return text{}, false
 			}
-			i = s.i - 1
-		case c == 0:
+			i = s.i
+		case 0:
 			return text{}, s.fail(nul, fmt.Sprintf("There is a NUL at byte %d.", i))
-		case c < ' ':
+		default:
 			s.i = i
 			return text{}, s.expected("no control character, unless escaped,")
 		}
 	}
-	s.i = len(b)
+	s.i = len(s.b)
 	return text{}, s.expected("a closing quote")
+}
+
+// plain returns where, from i on, the first quote, backslash or control
+// character is, or the length of b.
+func plain(b []byte, i int) int {
+	const ones, tops = 0x0101010101010101, 0x8080808080808080
+	for ; i+8 <= len(b); i += 8 {
+		// Eight bytes at once: the lowest bit left in found is the top bit of
+		// the first such byte.
+		// https://graphics.stanford.edu/~seander/bithacks.html#HasLessInWord
+		w := binary.LittleEndian.Uint64(b[i:])
+		quote, slash := w^'"'*ones, w^'\\'*ones
+		found := ((w-' '*ones)&^w | (quote-ones)&^quote | (slash-ones)&^slash) & tops
+		if found != 0 {
+			return i + bits.TrailingZeros64(found)/8
+		}
+	}
+	for i < len(b) && b[i] >= ' ' && b[i] != '"' && b[i] != '\\' {
+		i++
+	}
+	return i
 }
 
 // escape skips the escape that the scanner is on, both halves of a surrogate pair.
@@ -280,7 +303,7 @@ func hex4(b []byte) (r rune, ok bool) {
 		case '0' <= c && c <= '9':
 			c -= '0'
 		case 'a' <= c|0x20 && c|0x20 <= 'f':
-			c = c|0x20 - 'a' + 10
+			c = c | 0x20 - 'a' + 10
 		default:
 			return 0, false
 		}
