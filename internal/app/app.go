@@ -4,14 +4,37 @@ package app
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"net"
 	"net/http"
+	"os"
+	"strings"
 	"time"
 
-	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"github.com/rs/zerolog"
+	"golang.org/x/sync/errgroup"
+
+	"promopool/internal/consumer"
+	"promopool/internal/issuing"
+	"promopool/internal/postgres"
+	"promopool/internal/producer"
+	"promopool/internal/topics"
+)
+
+const (
+	// connections to PostgreSQL: four transactions at a time, refills, imports,
+	// and the HTTP interface.
+	connections = 16
+	// fetchBytes is what one fetch of a partition brings at most: a batch of
+	// about 1,500 requests. Larger batches hold locks longer and gain nothing.
+	fetchBytes = 560 << 10
+	// startTime bounds how long a start waits for topics to have leaders.
+	startTime = 60 * time.Second
 )
 
 // Config is all that a serving process is told.
@@ -39,35 +62,78 @@ type Config struct {
 // Run serves until the context ends, then finishes what is in hand and returns
 // nil. It calls ready, if given, once with the address that answers HTTP.
 func Run(ctx context.Context, c Config, ready func(httpAddr string)) error {
-	pool, err := pgxpool.New(ctx, c.DatabaseURL)
+	worker := workerName()
+	log := c.Log.With().Str("worker", worker).Logger()
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+
+	// The database first: without it nothing may be consumed.
+	store, err := postgres.Open(ctx, c.DatabaseURL, "promopool "+worker, connections)
 	if err != nil {
-		return fmt.Errorf("database URL: %w", err)
+		return err
 	}
-	defer pool.Close()
-	if err := pool.Ping(ctx); err != nil {
-		return fmt.Errorf("database: %w", err)
+	defer store.Close()
+
+	names := topics.Named(c.TopicPrefix)
+	client := topics.Client(c.Kafka, names.All()...)
+	defer topics.Close(client)
+	starting, cancel := context.WithTimeout(ctx, startTime)
+	defer cancel()
+	if err := topics.Ensure(starting, client, names, c.Partitions); err != nil {
+		return fmt.Errorf("topics: %w", err)
 	}
+	described := map[string]topics.Topic{}
+	limits := map[string]int{}
+	for _, name := range names.All() {
+		t, err := topics.Describe(starting, client, name)
+		if err != nil {
+			return fmt.Errorf("describe topic %s: %w", name, err)
+		}
+		described[name], limits[name] = t, t.MaxMessageBytes
+	}
+	requests := described[names.Requests]
+
+	health := &consumer.Health{}
+	publisher := producer.New(client, limits, log, registry)
+	partitions := &consumer.Partitions{
+		Fetcher:     consumer.NewFetcher(client, names.Requests, fetchBytes),
+		Issuer:      issuing.New(store, worker, registry, log),
+		Outcomes:    producer.NewOutcomes(publisher, names.Outcomes, described[names.Outcomes].Partitions, requests.Stream, requests.Partitions),
+		DeadLetters: producer.NewDeadLetters(publisher, names.DeadLetters, described[names.DeadLetters].Partitions, names.Requests),
+		Stream:      requests.Stream, Count: requests.Partitions,
+		Health: health, Metrics: consumer.NewMetrics(registry), Log: log,
+	}
+	group := consumer.NewGroup(client, c.Kafka, names.IssuingGroup, names.Requests, consumer.DefaultStall, log, registry)
 
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", c.HTTPAddr)
 	if err != nil {
 		return fmt.Errorf("HTTP: %w", err)
 	}
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
-		if err := pool.Ping(r.Context()); err != nil {
-			http.Error(w, "database away", http.StatusServiceUnavailable)
-			return
-		}
-		fmt.Fprintln(w, "ready")
-	})
-	server := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
-	served := make(chan error, 1)
-	go func() { served <- server.Serve(listener) }()
+	server := &http.Server{Handler: routes(store, health, registry), ReadHeaderTimeout: 10 * time.Second}
+
+	parts, inner := errgroup.WithContext(ctx)
+	parts.Go(func() error { return group.Run(inner, partitions.Work) })
+	parts.Go(func() error { return serve(inner, server, listener) })
 	if ready != nil {
 		ready(listener.Addr().String())
 	}
+	return parts.Wait()
+}
 
+// workerName tells processes apart, for people by host and process, for the
+// fence by chance.
+func workerName() string {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown"
+	}
+	return fmt.Sprintf("%s/%d/%s", host, os.Getpid(), strings.ToLower(rand.Text()[:8]))
+}
+
+// serve answers HTTP until ctx ends, then lets open requests finish.
+func serve(ctx context.Context, server *http.Server, listener net.Listener) error {
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(listener) }()
 	select {
 	case err := <-served:
 		return fmt.Errorf("HTTP: %w", err)
@@ -79,4 +145,22 @@ func Run(ctx context.Context, c Config, ready func(httpAddr string)) error {
 		return fmt.Errorf("HTTP: %w", err)
 	}
 	return nil
+}
+
+func routes(store *postgres.Store, health *consumer.Health, registry *prometheus.Registry) http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
+		problems := health.Problems()
+		if err := store.Ping(r.Context()); err != nil {
+			problems = append(problems, "database: "+err.Error())
+		}
+		if len(problems) > 0 {
+			http.Error(w, strings.Join(problems, "\n"), http.StatusServiceUnavailable)
+			return
+		}
+		fmt.Fprintln(w, "ready")
+	})
+	return mux
 }
