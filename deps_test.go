@@ -30,6 +30,7 @@ var imports = map[string][]string{
 	"internal/producer": {"internal/domain", "internal/topics"},
 	"internal/topics":   {"internal/domain"},
 
+	"internal/httpapi":   {"internal/domain"},
 	"internal/importing": {"internal/domain"},
 	"internal/verify":    {"internal/consumer", "internal/domain", "internal/topics"},
 
