@@ -21,7 +21,7 @@ var imports = map[string][]string{
 	"cmd/promopool": {"internal/cli"},
 
 	"internal/cli": {"internal/app", "internal/devstack", "internal/domain", "internal/postgres"},
-	"internal/app": {"internal/consumer", "internal/domain", "internal/issuing", "internal/postgres", "internal/producer", "internal/topics"},
+	"internal/app": {"internal/consumer", "internal/domain", "internal/httpapi", "internal/importing", "internal/issuing", "internal/postgres", "internal/producer", "internal/topics"},
 
 	"internal/consumer": {"internal/domain", "internal/issuing", "internal/topics"},
 	"internal/issuing":  {"internal/domain"},
@@ -60,7 +60,7 @@ var owners = map[string][]string{
 	"github.com/spf13/cobra":                     {"internal/cli"},
 	"github.com/spf13/pflag":                     {"internal/cli"},
 	"github.com/rs/zerolog": {
-		"internal/app", "internal/cli", "internal/consumer", "internal/devstack", "internal/issuing", "internal/postgres", "internal/producer",
+		"internal/app", "internal/cli", "internal/consumer", "internal/devstack", "internal/httpapi", "internal/importing", "internal/issuing", "internal/producer",
 	},
 	"testing": {"internal/kafkatest", "internal/pgtest"},
 }
