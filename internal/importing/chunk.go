@@ -1,0 +1,154 @@
+package importing
+
+import (
+	"errors"
+	"io"
+	"strings"
+	"time"
+
+	"promopool/internal/domain"
+)
+
+// Bounds of a chunk, which is one transaction. The first is small, so that the
+// first codes can be issued at once. A row of lots is written for every
+// distinct window while the pool is locked, hence their bound.
+const (
+	firstChunkRows = 2_000
+	chunkRows      = 50_000
+	chunkWindows   = 1_000
+	chunkBytes     = 8 << 20
+)
+
+// Bounds of what is kept of a refused row.
+const (
+	maxValue = 200
+	maxRaw   = 4096
+)
+
+// chunk is consecutive rows of a file, and where the next begins.
+type chunk struct {
+	rows   []Row
+	end    Position
+	layout *domain.Layout
+	last   bool
+}
+
+// readChunk reads at most the given number of rows.
+func readChunk(p *Parser, rows int) (chunk, error) {
+	c := chunk{rows: make([]Row, 0, rows)}
+	windows := make(map[domain.Window]bool)
+	bytes := 0
+	for len(c.rows) < rows && bytes < chunkBytes && len(windows) < chunkWindows {
+		row, err := p.Next()
+		if errors.Is(err, io.EOF) {
+			c.last = true
+			break
+		}
+		if err != nil {
+			return chunk{}, err
+		}
+		c.rows = append(c.rows, row)
+		bytes += len(row.Raw) + len(row.Code)
+		if row.Refused == "" {
+			windows[row.Window] = true
+		}
+	}
+	c.end, c.layout = p.Position(), p.Layout()
+	return c, nil
+}
+
+// Origin is where a code came from that the pool has already.
+type Origin uint8
+
+// FromElsewhere: another import or generation. FromThisFile: an earlier chunk.
+const (
+	FromElsewhere Origin = iota + 1
+	FromThisFile
+)
+
+// Lot is new codes that share a window.
+type Lot struct {
+	Window domain.Window
+	Codes  []string // in the order of the file; their places are their numbers
+}
+
+// Step is what one transaction makes true of an import.
+type Step struct {
+	At       time.Time
+	End      Position
+	Layout   *domain.Layout
+	Rows     int64
+	Added    int64
+	Lots     []Lot
+	Refusals []domain.Refusal
+	Last     bool // the file ends here
+}
+
+// decide says what becomes of a chunk's rows at the given time. taken are the
+// codes among them that the pool has.
+func decide(c chunk, now time.Time, taken map[string]Origin) Step {
+	s := Step{At: now, End: c.end, Layout: c.layout, Rows: int64(len(c.rows)), Last: c.last}
+	lots := make(map[domain.Window]int)
+	seen := make(map[string]struct{}, len(c.rows))
+	for i := range c.rows {
+		row := &c.rows[i]
+		if why := verdict(row, now, seen, taken); why != "" {
+			s.Refusals = append(s.Refusals, refusal(row, why))
+			continue
+		}
+		seen[row.Code] = struct{}{}
+		at, ok := lots[row.Window]
+		if !ok {
+			at = len(s.Lots)
+			lots[row.Window] = at
+			s.Lots = append(s.Lots, Lot{Window: row.Window})
+		}
+		s.Lots[at].Codes = append(s.Lots[at].Codes, row.Code)
+		s.Added++
+	}
+	return s
+}
+
+// verdict says why a row is refused, "" when it is not.
+func verdict(row *Row, now time.Time, seen map[string]struct{}, taken map[string]Origin) domain.RefusalReason {
+	switch {
+	case row.Refused != "":
+		return row.Refused
+	case row.Window.Expired(now):
+		return domain.WindowOver
+	}
+	if _, ok := seen[row.Code]; ok {
+		return domain.DuplicateInFile
+	}
+	switch taken[row.Code] {
+	case FromThisFile:
+		return domain.DuplicateInFile
+	case FromElsewhere:
+		return domain.AlreadyInPool
+	}
+	return ""
+}
+
+func refusal(row *Row, why domain.RefusalReason) domain.Refusal {
+	value := row.Value
+	if row.Refused == "" {
+		value = row.Code
+	}
+	if why == domain.WindowOver {
+		end := row.Window.IssueEnd
+		if end.IsZero() || !row.Window.AvailableTill.IsZero() && row.Window.AvailableTill.Before(end) {
+			end = row.Window.AvailableTill
+		}
+		value = domain.EventTime(end)
+	}
+	return domain.Refusal{Line: row.Line, Reason: why, Value: keep(value, maxValue), Row: keep(row.Raw, maxRaw)}
+}
+
+// keep makes s fit for PostgreSQL and at most n bytes long.
+func keep(s string, n int) string {
+	s = strings.ReplaceAll(strings.ToValidUTF8(s, "�"), "\x00", "�")
+	if len(s) > n {
+		s = strings.ToValidUTF8(s[:n], "") + "…"
+	}
+	return s
+}

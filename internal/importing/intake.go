@@ -1,0 +1,113 @@
+package importing
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"promopool/internal/domain"
+)
+
+// Errors of an upload. Their text is for its sender.
+var (
+	ErrEmpty    = errors.New("the file is empty")
+	ErrTooLarge = errors.New("the file is too large")
+	ErrBroken   = errors.New("the upload broke off")
+)
+
+// partSize is how much of an upload is in memory, and in a row of the database.
+const partSize = 512 << 10
+
+// Upload says what a file is.
+type Upload struct {
+	PoolID    string
+	FileName  string
+	MediaType string
+}
+
+// UploadStore keeps files that arrive.
+type UploadStore interface {
+	// BeginImport opens an upload, seen by nobody until it is submitted.
+	// domain.ErrNotFound: there is no such pool; domain.ErrState: it is archived.
+	BeginImport(ctx context.Context, u Upload) (task int64, err error)
+	// AppendImport keeps a part durably.
+	AppendImport(ctx context.Context, task, offset int64, part []byte) error
+	// SubmitImport hands the upload to the runners.
+	SubmitImport(ctx context.Context, task int64) (domain.Import, error)
+	// AbandonImport forgets an upload. Safe to repeat.
+	AbandonImport(ctx context.Context, task int64) error
+}
+
+// Intake takes uploads in.
+type Intake struct {
+	store UploadStore
+	limit int64
+	wake  func()
+}
+
+// NewIntake returns an intake that refuses files of more than limit bytes and
+// calls wake when one is here.
+func NewIntake(store UploadStore, limit int64, wake func()) *Intake {
+	return &Intake{store: store, limit: limit, wake: wake}
+}
+
+// Receive keeps a file in the database as it streams in, and returns when it is
+// there in full: from then on it is imported, whatever becomes of this process.
+// Of an upload that breaks off nothing stays.
+func (in *Intake) Receive(ctx context.Context, u Upload, file io.Reader) (domain.Import, error) {
+	task, err := in.store.BeginImport(ctx, u)
+	if err != nil {
+		return domain.Import{}, err
+	}
+	if err := in.keep(ctx, task, file); err != nil {
+		// The sender may be gone, and its context with it. What cannot be
+		// forgotten now is swept later.
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+		defer cancel()
+		return domain.Import{}, errors.Join(err, in.store.AbandonImport(ctx, task))
+	}
+	i, err := in.store.SubmitImport(ctx, task)
+	if err != nil {
+		return domain.Import{}, err
+	}
+	in.wake()
+	return i, nil
+}
+
+func (in *Intake) keep(ctx context.Context, task int64, file io.Reader) error {
+	part := make([]byte, partSize)
+	var offset int64
+	for last := false; !last; {
+		n, err := fill(part, file)
+		if last = errors.Is(err, io.EOF); err != nil && !last {
+			return fmt.Errorf("%w: %w", ErrBroken, err)
+		}
+		if offset+int64(n) > in.limit {
+			return fmt.Errorf("%w: at most %d bytes", ErrTooLarge, in.limit)
+		}
+		if n == 0 {
+			break
+		}
+		if err := in.store.AppendImport(ctx, task, offset, part[:n]); err != nil {
+			return err
+		}
+		offset += int64(n)
+	}
+	if offset == 0 {
+		return ErrEmpty
+	}
+	return nil
+}
+
+// fill reads until part is full. Unlike io.ReadFull it keeps the end of a file
+// (io.EOF) apart from one that broke off (net/http: io.ErrUnexpectedEOF).
+func fill(part []byte, file io.Reader) (n int, err error) {
+	for n < len(part) && err == nil {
+		var m int
+		m, err = file.Read(part[n:])
+		n += m
+	}
+	return n, err
+}
