@@ -1,0 +1,156 @@
+package verify
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/segmentio/kafka-go"
+
+	"promopool/internal/topics"
+)
+
+// log is a topic between two marks, by partition.
+type log struct {
+	topic      string
+	start, end []int64
+	first      []time.Time // of the first record read, where there was one
+}
+
+// deleted reports whether retention has taken something away.
+func (l *log) deleted() bool {
+	for _, s := range l.start {
+		if s > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// mark sets the cut. The group's offsets come first: what is below them was
+// published before, so the ends of the other topics are beyond its answers.
+func (a *audit) mark(ctx context.Context) error {
+	req, err := topics.Describe(ctx, a.config.Client, a.names.Requests)
+	if err != nil {
+		return err
+	}
+	a.stream = req.Stream
+	if a.committed, err = a.groupOffsets(ctx, req.Partitions); err != nil {
+		return err
+	}
+	for _, l := range []struct {
+		log   *log
+		topic string
+	}{{&a.requests, a.names.Requests}, {&a.outcomes, a.names.Outcomes}, {&a.letters, a.names.DeadLetters}} {
+		t, err := topics.Describe(ctx, a.config.Client, l.topic)
+		if err != nil {
+			return err
+		}
+		if *l.log, err = a.ends(ctx, l.topic, t.Partitions); err != nil {
+			return err
+		}
+	}
+	for p := range a.committed {
+		// Of a topic made anew the group may remember the one before.
+		a.committed[p] = min(a.committed[p], a.requests.end[p])
+	}
+	a.report.Cut = Cut{Stream: a.stream, Committed: a.committed, Requests: a.requests.end, Outcomes: a.outcomes.end, DeadLetters: a.letters.end}
+	return nil
+}
+
+// groupOffsets returns 0 where the group has committed nothing.
+func (a *audit) groupOffsets(ctx context.Context, partitions int) ([]int64, error) {
+	all := make([]int, partitions)
+	for p := range all {
+		all[p] = p
+	}
+	res, err := a.config.Client.OffsetFetch(ctx, &kafka.OffsetFetchRequest{
+		GroupID: a.names.IssuingGroup, Topics: map[string][]int{a.names.Requests: all},
+	})
+	if err == nil {
+		err = res.Error
+	}
+	if errors.Is(err, kafka.GroupIdNotFound) {
+		return make([]int64, partitions), nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("offsets of group %s: %w", a.names.IssuingGroup, err)
+	}
+	offsets := make([]int64, partitions)
+	for _, p := range res.Topics[a.names.Requests] {
+		if p.Error != nil {
+			return nil, fmt.Errorf("offset of group %s, partition %d: %w", a.names.IssuingGroup, p.Partition, p.Error)
+		}
+		offsets[p.Partition] = max(p.CommittedOffset, 0)
+	}
+	return offsets, nil
+}
+
+func (a *audit) ends(ctx context.Context, topic string, partitions int) (log, error) {
+	l := log{topic: topic, start: make([]int64, partitions), end: make([]int64, partitions), first: make([]time.Time, partitions)}
+	var ask []kafka.OffsetRequest
+	for p := range partitions {
+		ask = append(ask, kafka.FirstOffsetOf(p), kafka.LastOffsetOf(p))
+	}
+	res, err := a.config.Client.ListOffsets(ctx, &kafka.ListOffsetsRequest{Topics: map[string][]kafka.OffsetRequest{topic: ask}})
+	if err != nil {
+		return log{}, fmt.Errorf("ends of topic %s: %w", topic, err)
+	}
+	for _, p := range res.Topics[topic] {
+		if p.Error != nil {
+			return log{}, fmt.Errorf("ends of topic %s, partition %d: %w", topic, p.Partition, p.Error)
+		}
+		l.start[p.Partition], l.end[p.Partition] = p.FirstOffset, p.LastOffset
+	}
+	return l, nil
+}
+
+// loadMarks tells the rules where the request log begins, now that everything
+// is read, what must be answered, and which answers retention may have taken.
+func (a *audit) loadMarks(ctx context.Context) error {
+	for _, l := range []*log{&a.requests, &a.outcomes, &a.letters} {
+		now, err := a.ends(ctx, l.topic, len(l.start))
+		if err != nil {
+			return err
+		}
+		for p := range l.start {
+			l.start[p] = max(l.start[p], now.start[p])
+		}
+		if l.deleted() {
+			a.note("topic %s begins at offset %s: what retention took away was not audited", l.topic, offsets(l.start))
+		}
+	}
+	if _, err := a.load(ctx, "audit_partitions", func(_ context.Context, newRows func() *rows) error {
+		w := newRows()
+		for p := range a.committed {
+			w.begin(3).int32(p).int64(a.requests.start[p]).int64(a.committed[p])
+		}
+		return w.flush()
+	}); err != nil {
+		return err
+	}
+	if _, err := a.session.Exec(ctx, "INSERT INTO audit_horizon (outcomes, letters) VALUES ($1, $2)", horizon(&a.outcomes), horizon(&a.letters)); err != nil {
+		return err
+	}
+	_, err := a.session.Exec(ctx, "ANALYZE audit_outcomes, audit_requests, audit_letters, audit_verdicts, audit_evidence, audit_partitions")
+	return err
+}
+
+// horizon is the time before which records of the topic may be gone; nil: none is.
+func horizon(l *log) *time.Time {
+	var latest *time.Time
+	for p, start := range l.start {
+		if start == 0 {
+			continue
+		}
+		t := l.first[p]
+		if t.IsZero() { // all of the partition is gone
+			t = time.Now()
+		}
+		if latest == nil || t.After(*latest) {
+			latest = &t
+		}
+	}
+	return latest
+}

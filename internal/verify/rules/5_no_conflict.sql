@@ -1,0 +1,7 @@
+-- A request was rejected as another customer's, and no other customer has it.
+-- Do: publish it again under its request_id; report the event.
+SELECT o.part AS partition, o.off AS offset, o.pool, o.request
+  FROM audit_outcomes o
+ WHERE NOT o.issued AND o.reason = 6
+   AND NOT EXISTS (SELECT 1 FROM pools p JOIN issuances i ON i.pool = p.pool
+                    WHERE p.id = o.pool AND i.request_id = o.request AND i.customer_id <> o.customer)

@@ -1,0 +1,87 @@
+-- What the topics and the stored verdicts say, for one audit. Strings that are
+-- only compared are digests.
+
+CREATE TEMP TABLE audit_outcomes (
+    part         int NOT NULL,          -- where the event lies
+    off          bigint NOT NULL,
+    rpart        int,                   -- the delivery it answers
+    roff         bigint,
+    issued       boolean NOT NULL,      -- code.issued, else code.rejected
+    pool         text COLLATE "C" NOT NULL,
+    request      text COLLATE "C" NOT NULL,
+    customer     text COLLATE "C" NOT NULL,
+    at           timestamptz NOT NULL,  -- issued_at, rejected_at
+    v1           bigint NOT NULL,       -- digest of the value and of what a repeat has in common
+    v2           bigint NOT NULL,
+    campaign     text COLLATE "C",      -- issued
+    parameter    text COLLATE "C",
+    code         uuid,                  -- md5
+    valid_from   timestamptz,
+    valid_until  timestamptz,
+    context      uuid,                  -- md5
+    reason       int,                   -- rejected
+    hash         bigint,                -- domain.Request.Hash
+    other_stream boolean NOT NULL       -- rejected in another incarnation of the request topic
+);
+
+CREATE TEMP TABLE audit_requests (
+    part     int NOT NULL,
+    off      bigint NOT NULL,
+    at       timestamptz NOT NULL,      -- the record's
+    digest   uuid NOT NULL,             -- of key and value
+    pool     text COLLATE "C",          -- null: malformed
+    request  text COLLATE "C",
+    customer text COLLATE "C",
+    hash     bigint,
+    expires  timestamptz
+);
+
+CREATE TEMP TABLE audit_letters (
+    part      int NOT NULL,
+    off       bigint NOT NULL,
+    rpart     int NOT NULL,
+    roff      bigint NOT NULL,
+    digest    uuid NOT NULL,
+    truncated boolean NOT NULL
+);
+
+-- batches.verdicts, unpacked.
+CREATE TEMP TABLE audit_verdicts (
+    part       int NOT NULL,
+    off        bigint NOT NULL,
+    hash       bigint NOT NULL,
+    reason     int NOT NULL,
+    decided_at timestamptz NOT NULL
+);
+
+-- batches.evidence, unpacked. remaining is what the service says was left.
+CREATE TEMP TABLE audit_evidence (
+    part      int NOT NULL,
+    first_off bigint NOT NULL,
+    pool      int NOT NULL,
+    revision  bigint NOT NULL,
+    remaining bigint NOT NULL,
+    at        timestamptz NOT NULL
+);
+
+-- Request partitions: deliveries from log_start on can be looked at, those
+-- below committed must be answered.
+CREATE TEMP TABLE audit_partitions (
+    part      int NOT NULL,
+    log_start bigint NOT NULL,
+    committed bigint NOT NULL
+);
+
+-- Answers to requests older than these may be gone; null: none is.
+CREATE TEMP TABLE audit_horizon (
+    outcomes timestamptz,
+    letters  timestamptz
+);
+
+-- Filled within the snapshot: when the last code of a lot was issued; null: some are left.
+CREATE TEMP TABLE audit_lots (
+    pool        int NOT NULL,
+    lot         int NOT NULL,
+    issuances   bigint NOT NULL,
+    complete_at timestamptz
+);

@@ -1,0 +1,208 @@
+// Package verify is the auditor. It reads the topics and the database, shares
+// none of the code that issues, and says of each invariant whether it holds.
+// The work is done by SQL: what the topics say goes into temporary tables, and
+// each file in rules finds the rows that break one rule. Nothing else is
+// written, and no code's text leaves the database or shows in a report.
+//
+// On a live system it audits a consistent cut: first the group's offsets, then
+// the ends of the topics, then, once these are read, one snapshot of the
+// database. A decision is committed before it is published and published
+// before its offset is committed, so each of these must be backed by the next.
+package verify
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/segmentio/kafka-go"
+
+	"promopool/internal/topics"
+)
+
+// Config says what to audit.
+type Config struct {
+	Client      *kafka.Client
+	Prefix      string // of topics and groups
+	DatabaseURL string
+	Progress    func(step string) // called before each step; may be nil
+}
+
+// Run audits once. An error means that it could not; broken invariants are in
+// the report.
+func Run(ctx context.Context, c Config) (Report, error) {
+	start := time.Now()
+	a := &audit{config: c, names: topics.Named(c.Prefix), flaws: map[int][]Finding{}}
+	if a.config.Progress == nil {
+		a.config.Progress = func(string) {}
+	}
+	defer a.close()
+	for _, step := range []struct {
+		name string
+		run  func(context.Context) error
+	}{
+		{"look up topics and offsets", a.mark},
+		{"connect to the database", a.connect},
+		{"read outcomes", a.readOutcomes},
+		{"read dead letters", a.readLetters},
+		{"read requests", a.readRequests},
+		{"read verdicts", a.readVerdicts},
+		{"compare", a.compare},
+	} {
+		a.config.Progress(step.name)
+		if err := step.run(ctx); err != nil {
+			return Report{}, fmt.Errorf("%s: %w", step.name, err)
+		}
+	}
+	a.report.Seconds = time.Since(start).Seconds()
+	return a.report, nil
+}
+
+// audit is the state of one Run; its steps are called in order.
+type audit struct {
+	config Config
+	names  topics.Names
+
+	// from mark
+	stream    string
+	requests  log
+	outcomes  log
+	letters   log
+	committed []int64 // by request partition; what must be answered
+
+	// from connect
+	session *pgx.Conn // has the temporary tables
+	aside   *pgx.Conn // for reading while session loads
+	streams []string  // incarnations of the request topic that the database knows
+	decided []int64   // by request partition: next_offset
+
+	mu     sync.Mutex // guards flaws, counts and report.Notes while topics are read
+	flaws  map[int][]Finding
+	counts counts
+	report Report
+}
+
+// counts is what was read.
+type counts struct {
+	deliveries, malformed, issued, rejected, letters, verdicts int64
+}
+
+func (a *audit) close() {
+	for _, conn := range []*pgx.Conn{a.session, a.aside} {
+		if conn != nil {
+			_ = conn.Close(context.Background())
+		}
+	}
+}
+
+// connect opens the database and lays out the temporary tables.
+func (a *audit) connect(ctx context.Context) error {
+	cfg, err := pgx.ParseConfig(a.config.DatabaseURL)
+	if err != nil {
+		return err
+	}
+	cfg.RuntimeParams["application_name"] = "promopool verify"
+	cfg.RuntimeParams["timezone"] = "UTC"
+	cfg.RuntimeParams["work_mem"] = "64MB" // a hash table of 300,000 requests
+	cfg.RuntimeParams["statement_timeout"] = "0"
+	if a.session, err = pgx.ConnectConfig(ctx, cfg); err != nil {
+		return err
+	}
+	if a.aside, err = pgx.ConnectConfig(ctx, cfg); err != nil {
+		return err
+	}
+	if _, err := a.session.Exec(ctx, tables); err != nil {
+		return err
+	}
+	return a.readPartitions(ctx)
+}
+
+// readPartitions learns how far the service has decided.
+func (a *audit) readPartitions(ctx context.Context) error {
+	rows, err := a.aside.Query(ctx, "SELECT stream, number, next_offset FROM partitions")
+	if err != nil {
+		return err
+	}
+	a.decided = make([]int64, len(a.committed))
+	known := map[string]bool{a.stream: true}
+	var stream string
+	var number int
+	var next int64
+	if _, err := pgx.ForEachRow(rows, []any{&stream, &number, &next}, func() error {
+		if stream == a.stream && number < len(a.decided) {
+			a.decided[number] = next
+		}
+		known[stream] = true
+		return nil
+	}); err != nil {
+		return err
+	}
+	for s := range known {
+		a.streams = append(a.streams, s)
+	}
+	for p, offset := range a.committed {
+		if offset > a.decided[p] {
+			a.note("request partition %d: the group's offset %d is beyond what the service has decided (%d): skipped by hand, or the database is behind the log", p, offset, a.decided[p])
+		}
+		a.report.InFlight.Undecided += max(a.requests.end[p]-max(a.decided[p], offset), 0)
+		a.report.InFlight.Unanswered += max(min(a.decided[p], a.requests.end[p])-offset, 0)
+	}
+	return nil
+}
+
+// compare takes the snapshot and asks every rule.
+func (a *audit) compare(ctx context.Context) error {
+	if err := a.loadMarks(ctx); err != nil {
+		return err
+	}
+	tx, err := a.session.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly})
+	if err != nil {
+		return err
+	}
+	defer tx.Rollback(context.WithoutCancel(ctx)) //nolint:errcheck // nothing was written
+	checked, err := a.measure(ctx, tx)
+	if err != nil {
+		return err
+	}
+	for _, inv := range invariants {
+		check := Check{Number: inv.number, Name: inv.name, Checked: checked[inv.number]}
+		check.add(a.flaws[inv.number]...)
+		for _, r := range rules[inv.number] {
+			a.config.Progress(fmt.Sprintf("compare: %d %s", inv.number, r.name))
+			v, err := r.ask(ctx, tx)
+			if err != nil {
+				return fmt.Errorf("rule %s: %w", r.name, err)
+			}
+			check.add(v...)
+		}
+		a.report.Checks = append(a.report.Checks, check)
+	}
+	return nil
+}
+
+// measure counts what there is in the snapshot and prepares audit_lots.
+func (a *audit) measure(ctx context.Context, tx pgx.Tx) (map[int]string, error) {
+	if _, err := tx.Exec(ctx, lotsSQL); err != nil {
+		return nil, err
+	}
+	var issuances, lots, runs, codes, scarce int64
+	if err := tx.QueryRow(ctx, `
+		SELECT (SELECT coalesce(sum(issuances), 0)::bigint FROM audit_lots), (SELECT count(*) FROM lots), (SELECT count(*) FROM runs),
+		       (SELECT coalesce(sum(size), 0)::bigint FROM lots), (SELECT count(*) FROM audit_verdicts WHERE reason IN (3, 4))`,
+	).Scan(&issuances, &lots, &runs, &codes, &scarce); err != nil {
+		return nil, err
+	}
+	n := a.counts
+	return map[int]string{
+		1: fmt.Sprintf("%s issuances, %s code.issued", group(issuances), group(n.issued)),
+		2: fmt.Sprintf("%s code.issued, %s issuances", group(n.issued), group(issuances)),
+		3: fmt.Sprintf("%s requests, %s malformed", group(n.deliveries-n.malformed), group(n.malformed)),
+		4: fmt.Sprintf("%s code.issued", group(n.issued)),
+		5: fmt.Sprintf("%s code.rejected, %s verdicts", group(n.rejected), group(n.verdicts)),
+		6: fmt.Sprintf("%s codes, %s lots, %s runs", group(codes), group(lots), group(runs)),
+		7: fmt.Sprintf("%s refusals for want of codes", group(scarce)),
+		8: fmt.Sprintf("%s issuances, %s code.rejected", group(issuances), group(n.rejected)),
+	}, nil
+}

@@ -1,0 +1,262 @@
+package verify
+
+import (
+	"bytes"
+	"encoding/json"
+	"strings"
+	"testing"
+	"time"
+
+	"promopool/internal/domain"
+)
+
+func TestClean(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.want() // nothing happened yet
+
+	w.good()
+	r := w.want()
+	if got, want := r.InFlight, (InFlight{Undecided: 1, Unanswered: 1}); got != want {
+		t.Errorf("in flight %+v, want %+v", got, want)
+	}
+	if len(r.Notes) > 0 {
+		t.Errorf("notes: %q", r.Notes)
+	}
+	var b bytes.Buffer
+	w.must(r.WriteText(&b))
+	t.Log("\n" + b.String())
+}
+
+// Each case breaks one thing that was right and sees exactly that found.
+func TestBroken(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name   string
+		breaks func(w *world)
+		want   []string
+	}{
+		{"PlaceTwice", func(w *world) {
+			// The rest stays right: the second issuance stands for one that is not there.
+			w.exec("ALTER TABLE issuances DROP CONSTRAINT issuances_pkey")
+			w.exec("UPDATE issuances SET seq = 0 WHERE pool = $1 AND request_id = 'm-4'", w.many.Key)
+			w.exec("UPDATE codes SET seq = CASE seq WHEN 0 THEN 10 WHEN 1 THEN 0 END WHERE pool = $1 AND seq < 2", w.many.Key)
+			w.exec("UPDATE codes SET seq = 1 WHERE pool = $1 AND seq = 10", w.many.Key)
+		}, []string{"1 place", "4 phantom"}},
+		{"CodeTwice", func(w *world) {
+			w.exec("ALTER TABLE codes DROP CONSTRAINT codes_code_key")
+			w.exec("UPDATE codes SET code = $3 WHERE pool = $1 AND lot = $2 AND seq = 1", w.summer.Key, w.r1.Lot, w.r1.Code)
+		}, []string{"1 text", "4 phantom"}},
+		{"CodeToldTwice", func(w *world) {
+			other := *w.r2
+			other.Code = w.r1.Code
+			w.tell(w.flying, &other)
+		}, []string{"1 told", "2 words", "4 phantom"}},
+		{"OtherBytes", func(w *world) {
+			rec := w.issuedEvent(w.first, w.r1)
+			rec.Value = bytes.Replace(rec.Value, []byte(`,"campaign_id"`), []byte(`, "campaign_id"`), 1)
+			w.publish(w.names.Outcomes, 0, rec)
+		}, []string{"2 words"}},
+		{"OtherEventID", func(w *world) {
+			forged := w.issuedEvent(w.first, w.r1)
+			for i := range forged.Headers {
+				if forged.Headers[i].Key == "ce_id" {
+					forged.Headers[i].Value = []byte(domain.IssuedEventID("summer", "another"))
+				}
+			}
+			w.publish(w.names.Outcomes, 0, forged)
+		}, []string{"2 attributes", "2 words"}},
+		{"RequestTwice", func(w *world) {
+			w.exec("ALTER TABLE issuances DROP CONSTRAINT issuances_request_key")
+			w.exec("UPDATE issuances SET request_id = 'm-1' WHERE pool = $1 AND request_id = 'm-0'", w.many.Key)
+		}, []string{"2 twice", "4 phantom"}},
+		{"Unanswered", func(w *world) {
+			w.exec("UPDATE partitions SET next_offset = $2 WHERE partition = $1", w.keys[2], w.ends[2])
+			w.commit()
+		}, []string{"3 answer"}},
+		{"AnsweredForAnother", func(w *world) {
+			d := w.send(0, request("summer", "mine", "c-1"))
+			w.batch(d, nil, nil)
+			w.tell(d, w.r1)
+			w.exec("UPDATE partitions SET next_offset = $2 WHERE partition = $1", w.keys[2], w.ends[2])
+			w.ends[2]-- // the waiting request stays in flight
+			w.commit()
+		}, []string{"3 answer"}},
+		{"NoDeadLetter", func(w *world) {
+			w.batch(w.sendRaw(0, []byte("{")), nil, nil)
+			w.ends[2] -= 2
+			w.commit()
+		}, []string{"3 letter"}},
+		{"DeadLetterChanged", func(w *world) {
+			bad := w.sendRaw(0, []byte(`{"b": 1}`))
+			w.batch(bad, nil, nil)
+			bad.rec.Value = []byte(`{"b":1}`)
+			w.bury(bad)
+			w.ends[2] -= 2
+			w.commit()
+		}, []string{"3 letter"}},
+		{"WronglyDead", func(w *world) { w.bury(w.first) }, []string{"3 wrongly_dead"}},
+		{"Nameless", func(w *world) {
+			rec := w.issuedEvent(w.first, w.r1)
+			rec.Headers = rec.Headers[:len(rec.Headers)-2]
+			w.publish(w.names.Outcomes, 0, rec)
+		}, []string{"3 delivery"}},
+		{"Phantom", func(w *world) {
+			phantom := *w.r1
+			phantom.RequestID, phantom.Code = "never-issued", "FORGED"
+			w.tell(w.flying, &phantom)
+		}, []string{"4 phantom"}},
+		{"PhantomPool", func(w *world) {
+			phantom := *w.r1
+			phantom.Pool = &domain.Pool{ID: "nowhere", CampaignID: "camp", ParameterName: "promo_code"}
+			w.tell(w.flying, &phantom)
+		}, []string{"4 phantom"}},
+		{"IssuanceChanged", func(w *world) {
+			w.exec("UPDATE issuances SET context = '{}' WHERE pool = $1 AND request_id = 'r-1'", w.summer.Key)
+		}, []string{"4 phantom"}},
+		{"CodeChanged", func(w *world) {
+			w.exec("UPDATE codes SET code = 'other' WHERE pool = $1 AND lot = $2 AND seq = 0", w.summer.Key, w.r1.Lot)
+		}, []string{"4 phantom"}},
+		{"ForeignEvent", func(w *world) {
+			rec := w.issuedEvent(w.first, w.r1)
+			rec.Value = []byte("hello")
+			w.publish(w.names.Outcomes, 0, rec)
+		}, []string{"4 form"}},
+		{"TwoVerdicts", func(w *world) {
+			w.publish(w.names.Outcomes, 0, w.rejectedEvent(w.refused, domain.PoolExhausted, w.refusedAt.Add(time.Microsecond)))
+		}, []string{"5 two_verdicts", "5 unfounded"}},
+		{"UnfoundedRejection", func(w *world) {
+			d := w.send(0, request("draft", "n-7", "c-1"))
+			w.batch(d, nil, nil)
+			w.publish(w.names.Outcomes, 0, w.rejectedEvent(d, domain.PoolNotActive, w.now))
+		}, []string{"5 unfounded"}},
+		{"VerdictChanged", func(w *world) {
+			w.exec("UPDATE batches SET verdicts = set_byte(verdicts, 9, 2) WHERE partition = $1 AND first_offset = $2", w.keys[0], w.refused.off)
+		}, []string{"5 unfounded"}},
+		{"VerdictUnreadable", func(w *world) {
+			w.exec(`UPDATE batches SET verdicts = '\x00' WHERE partition = $1 AND first_offset = $2`, w.keys[0], w.refused.off)
+		}, []string{"5 unfounded", "5 verdicts"}},
+		{"LogChanged", func(w *world) {
+			d := w.send(0, request("draft", "n-8", "c-1"))
+			decided := d
+			decided.req.CustomerID = "c-2"
+			w.reject(decided, domain.PoolNotActive, nil, 0)
+		}, []string{"5 log_changed"}},
+		{"Overridden", func(w *world) {
+			w.reject(w.send(0, request("summer", "r-1", "c-1")), domain.PoolNotFound, nil, 0)
+		}, []string{"5 overridden", "8 refused"}},
+		{"NoConflict", func(w *world) {
+			w.reject(w.send(0, request("summer", "r-77", "c-1")), domain.RequestConflict, nil, 0)
+		}, []string{"5 no_conflict"}},
+		{"RejectionOfUnknownStream", func(w *world) {
+			w.stream = "another"
+			d := w.send(0, request("draft", "n-9", "c-1"))
+			w.reject(d, domain.PoolNotActive, nil, 0)
+		}, []string{"5 attributes"}},
+		{"DoneWrong", func(w *world) {
+			w.exec("UPDATE lots SET done = done + 1 WHERE pool = $1 AND lot = $2", w.summer.Key, w.lots["summer"])
+		}, []string{"6 count", "6 sum"}},
+		{"DoneWrongMultiUse", func(w *world) {
+			w.exec("UPDATE lots SET done = done + 1 WHERE pool = $1", w.many.Key)
+		}, []string{"6 count", "6 sum"}},
+		{"RunLost", func(w *world) {
+			w.exec("DELETE FROM runs WHERE pool = $1", w.later.Key)
+		}, []string{"6 sum"}},
+		{"CursorMoved", func(w *world) {
+			w.exec("UPDATE runs SET next = next + 1 WHERE pool = $1", w.later.Key)
+		}, []string{"6 count"}},
+		{"CursorMovedBack", func(w *world) {
+			w.exec("UPDATE runs SET next = next - 1 WHERE pool = $1", w.many.Key)
+		}, []string{"6 count", "6 stretch"}},
+		{"Overlap", func(w *world) {
+			// Sums stay right: a run reaches one into the next, which ends one early.
+			w.exec("UPDATE runs SET hi = hi + 1 WHERE pool = $1 AND partition IS NOT NULL", w.summer.Key)
+			w.exec("UPDATE runs SET hi = hi - 1 WHERE pool = $1 AND partition IS NULL AND next < hi AND lot = $2", w.summer.Key, w.lots["summer"])
+		}, []string{"6 overlap", "6 stretch"}},
+		{"HolderUnknown", func(w *world) {
+			w.exec("UPDATE runs SET partition = 999 WHERE pool = $1 AND partition IS NOT NULL", w.summer.Key)
+		}, []string{"6 run"}},
+		{"RunWithoutLot", func(w *world) {
+			w.exec("INSERT INTO runs (pool, lot, lo, next, hi, grant_no) VALUES ($1, 9999, 0, 0, 5, 0)", w.summer.Key)
+		}, []string{"6 run"}},
+		{"CodeLost", func(w *world) {
+			w.exec("DELETE FROM codes WHERE pool = $1 AND seq = 2", w.later.Key)
+		}, []string{"6 numbers"}},
+		{"CodeRenumbered", func(w *world) {
+			w.exec("UPDATE codes SET seq = 7 WHERE pool = $1 AND seq = 1", w.later.Key)
+		}, []string{"6 numbers"}},
+		{"CodesWithoutLot", func(w *world) {
+			w.exec("INSERT INTO codes (pool, lot, seq, code) VALUES ($1, 9999, 0, 'stray')", w.summer.Key)
+		}, []string{"6 numbers"}},
+		{"NoEvidence", func(w *world) {
+			w.exec("UPDATE batches SET evidence = NULL WHERE partition = $1 AND first_offset = $2", w.keys[0], w.refused.off)
+		}, []string{"7 evidence"}},
+		{"EvidenceAgainst", func(w *world) {
+			w.exec(`UPDATE batches SET evidence = jsonb_set(evidence, '{0,left}', '1') WHERE partition = $1 AND first_offset = $2`, w.keys[0], w.refused.off)
+		}, []string{"7 evidence"}},
+		{"FalselyExhausted", func(w *world) {
+			w.reject(w.send(0, request("summer", "r-8", "c-1")), domain.PoolExhausted, w.summer, 0)
+		}, []string{"7 left"}},
+		{"ExhaustedWhileScheduled", func(w *world) {
+			w.reject(w.send(0, request("later", "l-8", "c-1")), domain.PoolExhausted, w.later, 0)
+		}, []string{"7 left"}},
+		{"ExhaustedMultiUse", func(w *world) {
+			w.reject(w.send(0, request("many", "m-8", "c-1")), domain.PoolExhausted, w.many, 0)
+		}, []string{"7 left"}},
+		{"FalselyOutOfWindow", func(w *world) {
+			w.reject(w.send(0, request("summer", "r-8", "c-1")), domain.NoCodeInWindow, w.summer, 3)
+		}, []string{"7 left", "7 nothing_left"}},
+		{"OutOfWindowWhenExhausted", func(w *world) {
+			w.exec("UPDATE lots SET issue_end = '2000-01-01' WHERE pool = $1", w.later.Key)
+		}, []string{"7 nothing_left"}},
+		{"OutsideWindow", func(w *world) {
+			w.exec("UPDATE lots SET issue_end = $2 WHERE pool = $1 AND lot = $3", w.summer.Key, w.r1.IssuedAt, w.lots["summer"])
+		}, []string{"8 window"}},
+		{"ValidTooLong", func(w *world) {
+			w.exec("UPDATE lots SET available_till = available_till - interval '1 hour' WHERE pool = $1 AND lot = $2", w.summer.Key, w.lots["summer"])
+		}, []string{"8 window"}},
+		{"BeforeLaunch", func(w *world) {
+			w.exec("UPDATE pools SET launched_at = now() WHERE pool = $1", w.many.Key)
+		}, []string{"8 state"}},
+		{"AfterArchive", func(w *world) {
+			w.exec("UPDATE pools SET state = 'archived', archived_at = launched_at WHERE pool = $1", w.many.Key)
+		}, []string{"8 state"}},
+		{"RefusedWhileActive", func(w *world) {
+			w.reject(w.send(0, request("summer", "r-8", "c-1")), domain.PoolNotActive, nil, 0)
+		}, []string{"8 refused"}},
+		{"RefusedBeforeExpiry", func(w *world) {
+			w.reject(w.send(0, request("summer", "r-8", "c-1")), domain.RequestExpired, nil, 0)
+		}, []string{"8 refused"}},
+		{"IssuedAfterExpiry", func(w *world) {
+			late := request("summer", "r-8", "c-1")
+			late.ExpiresAt = w.now
+			w.issue(w.send(0, late), w.summer, w.lots["summer"])
+		}, []string{"8 expired"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			w.good()
+			c.breaks(w)
+			r := w.want(c.want...)
+			w.wantNoCodes(r)
+			if r.Holds() {
+				t.Error("the report says that all invariants hold")
+			}
+		})
+	}
+}
+
+// wantNoCodes checks that no code's text shows in a report.
+func (w *world) wantNoCodes(r Report) {
+	w.t.Helper()
+	var text bytes.Buffer
+	w.must(r.WriteText(&text))
+	data, err := json.Marshal(r)
+	w.must(err)
+	for _, code := range []string{w.r1.Code, w.r2.Code, "FORGED", "stray"} {
+		if strings.Contains(text.String(), code) || bytes.Contains(data, []byte(code)) {
+			w.t.Errorf("the report shows the code %q:\n%s", code, text.String())
+		}
+	}
+}
