@@ -208,6 +208,8 @@ func (g *Group) member(ctx context.Context, work Work) error {
 		switch {
 		case ctx.Err() != nil:
 			return nil
+		case errors.Is(err, kafka.RebalanceInProgress):
+			continue // the others go on without us and begin another round
 		case err != nil:
 			if !told {
 				g.log.Warn().Err(err).Msg("cannot join the group, retrying until it succeeds")
