@@ -145,7 +145,7 @@ func (a *assigner) decide(r *Request, shelves map[string]*Shelf) Outcome {
 		return leave(r, &a.plan.Unsure)
 	}
 	if s.Pool == nil {
-		return a.reject(r, PoolNotFound)
+		return a.refuse(r, s, PoolNotFound)
 	}
 	key := Key{s.Pool.Key, r.RequestID}
 	issue := a.known[key]

@@ -41,7 +41,7 @@ func ParsePeriod(s string) (Period, error) {
 		}
 	}
 	start := time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
-	if end := p.After(start); !end.After(start) || end.Year() > 2100 {
+	if end := p.After(start); !end.After(start) || end.After(start.AddDate(100, 0, 0)) {
 		return Period{}, fmt.Errorf("%q: longer than nothing and at most a hundred years: %w", s, ErrPeriod)
 	}
 	return p, nil
