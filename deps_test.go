@@ -20,10 +20,10 @@ const module = "promopool/"
 var imports = map[string][]string{
 	"cmd/promopool": {"internal/cli"},
 
-	"internal/cli": {"internal/app", "internal/devstack", "internal/domain", "internal/postgres"},
+	"internal/cli": {"internal/app", "internal/devstack", "internal/domain", "internal/postgres", "internal/topics", "internal/verify"},
 	"internal/app": {"internal/consumer", "internal/domain", "internal/httpapi", "internal/importing", "internal/issuing", "internal/postgres", "internal/producer", "internal/topics"},
 
-	"internal/consumer": {"internal/domain", "internal/issuing", "internal/topics"},
+	"internal/consumer": {"internal/domain", "internal/issuing", "internal/producer", "internal/topics"},
 	"internal/issuing":  {"internal/domain"},
 	"internal/domain":   {},
 	"internal/postgres": {"internal/domain", "internal/issuing", "internal/postgres/internal/db"},

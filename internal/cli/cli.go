@@ -55,6 +55,9 @@ func Main(args []string, stdout, stderr io.Writer) int {
 	if usage := (usageError{}); !p.running || errors.As(err, &usage) {
 		return misused
 	}
+	if own := (statusError{}); errors.As(err, &own) {
+		return own.status
+	}
 	return failed
 }
 
@@ -92,7 +95,7 @@ flag wins over the variable, the variable over the default.`,
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return fmt.Errorf("%w: see %s --help", err, cmd.CommandPath())
 	})
-	root.AddCommand(p.devCommand(), p.serveCommand(), p.migrateCommand())
+	root.AddCommand(p.devCommand(), p.serveCommand(), p.migrateCommand(), p.verifyCommand())
 
 	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd()
@@ -118,6 +121,14 @@ func finish(cmd *cobra.Command) {
 type usageError struct{ error }
 
 func (e usageError) Unwrap() error { return e.error }
+
+// A statusError ends the program with a status of its own.
+type statusError struct {
+	status int
+	error
+}
+
+func (e statusError) Unwrap() error { return e.error }
 
 // required tells which of the flags are empty, in one error.
 func required(cmd *cobra.Command, names ...string) error {

@@ -88,34 +88,20 @@ func (a *audit) groupOffsets(ctx context.Context, partitions int) ([]int64, erro
 }
 
 func (a *audit) ends(ctx context.Context, topic string, partitions int) (log, error) {
-	l := log{topic: topic, start: make([]int64, partitions), end: make([]int64, partitions), first: make([]time.Time, partitions)}
-	var ask []kafka.OffsetRequest
-	for p := range partitions {
-		ask = append(ask, kafka.FirstOffsetOf(p), kafka.LastOffsetOf(p))
-	}
-	res, err := a.config.Client.ListOffsets(ctx, &kafka.ListOffsetsRequest{Topics: map[string][]kafka.OffsetRequest{topic: ask}})
-	if err != nil {
-		return log{}, fmt.Errorf("ends of topic %s: %w", topic, err)
-	}
-	for _, p := range res.Topics[topic] {
-		if p.Error != nil {
-			return log{}, fmt.Errorf("ends of topic %s, partition %d: %w", topic, p.Partition, p.Error)
-		}
-		l.start[p.Partition], l.end[p.Partition] = p.FirstOffset, p.LastOffset
-	}
-	return l, nil
+	start, end, err := topics.Ends(ctx, a.config.Client, topic, partitions)
+	return log{topic: topic, start: start, end: end, first: make([]time.Time, partitions)}, err
 }
 
 // loadMarks tells the rules where the request log begins, now that everything
 // is read, what must be answered, and which answers retention may have taken.
 func (a *audit) loadMarks(ctx context.Context) error {
 	for _, l := range []*log{&a.requests, &a.outcomes, &a.letters} {
-		now, err := a.ends(ctx, l.topic, len(l.start))
+		start, _, err := topics.Ends(ctx, a.config.Client, l.topic, len(l.start))
 		if err != nil {
 			return err
 		}
 		for p := range l.start {
-			l.start[p] = max(l.start[p], now.start[p])
+			l.start[p] = max(l.start[p], start[p])
 		}
 		if l.deleted() {
 			a.note("topic %s begins at offset %s: what retention took away was not audited", l.topic, offsets(l.start))

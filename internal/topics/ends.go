@@ -1,0 +1,29 @@
+package topics
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/segmentio/kafka-go"
+)
+
+// Ends tells, by partition, the first offset that a topic still has and the
+// offset that its next record will have.
+func Ends(ctx context.Context, client *kafka.Client, topic string, partitions int) (start, end []int64, err error) {
+	var ask []kafka.OffsetRequest
+	for p := range partitions {
+		ask = append(ask, kafka.FirstOffsetOf(p), kafka.LastOffsetOf(p))
+	}
+	res, err := client.ListOffsets(ctx, &kafka.ListOffsetsRequest{Topics: map[string][]kafka.OffsetRequest{topic: ask}})
+	if err != nil {
+		return nil, nil, fmt.Errorf("ends of topic %s: %w", topic, err)
+	}
+	start, end = make([]int64, partitions), make([]int64, partitions)
+	for _, p := range res.Topics[topic] {
+		if p.Error != nil {
+			return nil, nil, fmt.Errorf("ends of topic %s, partition %d: %w", topic, p.Partition, p.Error)
+		}
+		start[p.Partition], end[p.Partition] = p.FirstOffset, p.LastOffset
+	}
+	return start, end, nil
+}
