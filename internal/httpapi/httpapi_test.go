@@ -1,0 +1,550 @@
+package httpapi_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/jackc/pgx/v5"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"github.com/rs/zerolog"
+
+	"promopool/internal/domain"
+	"promopool/internal/httpapi"
+	"promopool/internal/pgtest"
+	"promopool/internal/postgres"
+)
+
+// site is the interface over a real store. Every answer is held against
+// openapi.yaml.
+type site struct {
+	t        *testing.T
+	store    *postgres.Store
+	server   *httptest.Server
+	contract *contract
+	url      string // of the database
+	log      *bytes.Buffer
+
+	mu     sync.Mutex
+	routes map[string]bool // guarded by mu; every pattern that matched
+	last   string          // guarded by mu
+}
+
+func open(t *testing.T) *site {
+	t.Helper()
+	s := &site{t: t, url: pgtest.Database(t, postgres.Migrate), contract: readContract(t), log: new(bytes.Buffer), routes: map[string]bool{}}
+	var err error
+	if s.store, err = postgres.Open(t.Context(), s.url, "test", 20); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.store.Close)
+	s.serve(s.store)
+	s.Want(201, "POST", "/v1/campaigns", `{"name": "Summer"}`)
+	return s
+}
+
+// serve serves the pools given instead of the store's.
+func (s *site) serve(pools httpapi.Pools) {
+	registry := prometheus.NewRegistry()
+	ok := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
+	h := httpapi.New(httpapi.Deps{
+		Campaigns: s.store, Pools: pools, Stocks: s.store, Metrics: registry,
+		Log: zerolog.New(zerolog.SyncWriter(s.log)),
+		Probes: map[string]http.Handler{
+			"/healthz": ok, "/readyz": ok, "/metrics": promhttp.HandlerFor(registry, promhttp.HandlerOpts{}),
+		},
+	})
+	s.server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h.ServeHTTP(w, r)
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.routes[r.Pattern], s.last = true, r.Pattern
+	}))
+	s.t.Cleanup(s.server.Close)
+}
+
+// reply is an answer that has been read.
+type reply struct {
+	*http.Response
+	t    *testing.T
+	body []byte
+}
+
+// Get is the value of a field, "a.b" for one within another.
+func (r reply) Get(field string) any {
+	r.t.Helper()
+	var v any
+	if err := json.Unmarshal(r.body, &v); err != nil {
+		r.t.Fatalf("%v in %s", err, r.body)
+	}
+	for _, name := range strings.Split(field, ".") {
+		m, ok := v.(map[string]any)
+		if !ok {
+			r.t.Fatalf("no %s in %s", field, r.body)
+		}
+		v = m[name]
+	}
+	return v
+}
+
+// Do sends a request. Pairs of a header's name and value may follow the body.
+func (s *site) Do(method, path, body string, header ...string) reply {
+	s.t.Helper()
+	req, err := http.NewRequestWithContext(s.t.Context(), method, s.server.URL+path, strings.NewReader(body))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	if body != "" {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	for i := 0; i < len(header); i += 2 {
+		req.Header.Set(header[i], header[i+1])
+	}
+	r, err := http.DefaultTransport.RoundTrip(req)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer r.Body.Close()
+	b, err := io.ReadAll(r.Body)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return reply{Response: r, t: s.t, body: b}
+}
+
+// Want sends a request, wants the status, and holds the answer against the
+// contract. Only one may run at a time.
+func (s *site) Want(status int, method, path, body string, header ...string) reply {
+	s.t.Helper()
+	r := s.Do(method, path, body, header...)
+	if r.StatusCode != status {
+		s.t.Errorf("%s %s: got %s, want %d: %s", method, path, r.Status, status, r.body)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.contract.Check(s.t, s.last, r.Response, r.body)
+	return r
+}
+
+// Fill lays down a lot of codes, and the first issued of them to requests.
+func (s *site) Fill(pool string, issued int, codes ...string) {
+	s.t.Helper()
+	conn, err := pgx.Connect(s.t.Context(), s.url)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer conn.Close(context.Background())
+	for _, step := range []struct {
+		sql  string
+		args []any
+	}{
+		{`WITH n AS MATERIALIZED (SELECT nextval('lot_numbers')::int AS lot),
+		       c AS (INSERT INTO codes (pool, lot, seq, code)
+		             SELECT p.pool, n.lot, u.at - 1, u.code FROM n, pools p, unnest($2::text[]) WITH ORDINALITY u(code, at) WHERE p.id = $1)
+		  SELECT add_lot(p.pool, n.lot, cardinality($2::text[]), NULL, NULL, NULL, NULL, NULL) FROM n, pools p WHERE p.id = $1`, []any{pool, codes}},
+		{`INSERT INTO issuances (pool, lot, seq, issued_at, valid_from, request_id, customer_id, context)
+		  SELECT r.pool, r.lot, i, clock_timestamp(), clock_timestamp(), 'request/' || i, 'customer', '{"a":1}'
+		    FROM runs r JOIN pools p USING (pool), generate_series(0, $2::int - 1) i WHERE p.id = $1`, []any{pool, issued}},
+		{"UPDATE runs SET next = $2 WHERE pool = (SELECT pool FROM pools WHERE id = $1)", []any{pool, issued}},
+	} {
+		if _, err := conn.Exec(s.t.Context(), step.sql, step.args...); err != nil {
+			s.t.Fatal(err)
+		}
+	}
+}
+
+// TestWalk uses every endpoint rightly once, and so sees every route of the
+// contract and every answer that it promises for success.
+func TestWalk(t *testing.T) {
+	s := open(t)
+	for _, probe := range []string{"/healthz", "/readyz", "/metrics"} {
+		s.Want(200, "GET", probe, "")
+	}
+	s.Want(200, "GET", "/v1/campaigns", "")
+	s.Want(200, "GET", "/v1/campaigns/summer", "")
+	if got := s.Want(200, "PATCH", "/v1/campaigns/summer", `{"name": "Été"}`).Get("name"); got != "Été" {
+		t.Errorf("got %v", got)
+	}
+	p := s.Want(201, "POST", "/v1/pools", `{"campaign_id": "summer", "name": "Été 2026: -20 %", "notify_below": 5}`)
+	if got := p.Header.Get("Location"); got != "/v1/pools/ete-2026-20" {
+		t.Errorf("got Location %s", got)
+	}
+	want := map[string]any{
+		"id": "ete-2026-20", "campaign_id": "summer", "name": "Été 2026: -20 %", "description": "", "parameter_name": "promo_code",
+		"notify": true, "notify_below": 5.0, "multi_use": false, "check_issued": false, "validity": nil, "processing": "internal",
+		"state": "draft", "version": 1.0, "created_at": p.Get("created_at"), "launched_at": nil, "archived_at": nil,
+	}
+	var got map[string]any
+	if err := json.Unmarshal(p.body, &got); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	const pool = "/v1/pools/ete-2026-20"
+	if list := s.Want(200, "GET", "/v1/pools?campaign_id=summer&state=draft", ""); len(list.Get("items").([]any)) != 1 {
+		t.Errorf("got %s", list.body)
+	}
+	if got := s.Want(409, "POST", pool+"/launch", "").Get("type"); got != "/problems/not-launchable" {
+		t.Errorf("got %v", got)
+	}
+	tag := s.Want(200, "GET", pool, "").Header.Get("ETag")
+	edit := s.Want(200, "PATCH", pool, `{"description": "off", "check_issued": true, "validity": "P30DT12H", "notify": false}`, "If-Match", tag, "Content-Type", "application/merge-patch+json")
+	if edit.Get("notify_below") != 5.0 || edit.Get("validity") != "P30DT12H" || edit.Header.Get("ETag") != `"2"` {
+		t.Errorf("got %s with tag %s", edit.body, edit.Header.Get("ETag"))
+	}
+	s.Want(412, "PATCH", pool, `{"name": "late"}`, "If-Match", tag)
+	s.Fill("ete-2026-20", 2, "A/1", "B 2", "..", "é", "100%")
+	s.Want(412, "POST", pool+"/launch", "", "If-Match", tag)
+	if got := s.Want(200, "POST", pool+"/launch", "{}", "If-Match", `"2"`); got.Get("state") != "active" || got.Get("launched_at") == nil {
+		t.Errorf("got %s", got.body)
+	}
+	if got := s.Want(200, "GET", pool+"/stock", ""); got.Get("total") != 5.0 || got.Get("available") != 3.0 || got.Get("issued") != 2.0 {
+		t.Errorf("got %s", got.body)
+	}
+	for code, state := range map[string]string{"A%2F1": "issued", "B%202": "issued", "%2E%2E": "available", "e%CC%81": "available", "100%25": "available", "%20100%25%20": "available"} {
+		if got := s.Want(200, "GET", pool+"/codes/"+code, ""); got.Get("state") != state {
+			t.Errorf("%s: got %s", code, got.body)
+		}
+	}
+	if got := s.Want(200, "GET", pool+"/issuances/request%2F1", ""); got.Get("code") != "B 2" || got.Get("context.a") != 1.0 {
+		t.Errorf("got %s", got.body)
+	}
+	s.Want(409, "DELETE", pool, "")
+	s.Want(200, "POST", pool+"/archive", "")
+	s.Want(409, "POST", pool+"/launch", "")
+	s.Want(409, "DELETE", "/v1/campaigns/summer", "")
+	s.Want(201, "POST", "/v1/campaigns", `{"id": "brief", "name": "Brief"}`)
+	s.Want(201, "POST", "/v1/pools", `{"campaign_id": "brief", "name": "x", "id": "gone"}`)
+	s.Want(204, "DELETE", "/v1/pools/gone", "")
+	s.Want(204, "DELETE", "/v1/campaigns/brief", "")
+
+	for op, o := range s.contract.operations() {
+		if !s.routes[op] {
+			t.Errorf("openapi.yaml has %s, which nothing serves here", op)
+		}
+		for status := range o["responses"].(map[string]any) {
+			if status < "300" && !s.contract.seen[op+" "+status] {
+				t.Errorf("%s: no answer with %s was seen", op, status)
+			}
+		}
+	}
+	for route := range s.routes {
+		if _, ok := s.contract.operations()[route]; !ok && route != "" {
+			t.Errorf("%s is served and not in openapi.yaml", route)
+		}
+	}
+	for _, secret := range []string{"A/1", "A%2F1", "B 2", "100%"} {
+		if strings.Contains(s.log.String(), secret) {
+			t.Errorf("the log has the code %s", secret)
+		}
+	}
+}
+
+func TestProblems(t *testing.T) {
+	s := open(t)
+	s.Want(201, "POST", "/v1/pools", `{"campaign_id": "summer", "name": "beach", "description": "d"}`)
+	s.Want(201, "POST", "/v1/pools", `{"campaign_id": "summer", "name": "live", "description": "d"}`)
+	s.Want(200, "POST", "/v1/pools/live/launch", "")
+	create := func(fields string) string { return `{"campaign_id": "summer", "name": "x"` + fields + `}` }
+	for _, tt := range []struct {
+		name               string
+		method, path, body string
+		header             []string
+		status             int
+		kind               string
+		says               string // in the answer
+	}{
+		{name: "NoEndpoint", method: "GET", path: "/v2/pools", status: 404, kind: "no-such-endpoint"},
+		{name: "Root", method: "GET", path: "/", status: 404, kind: "no-such-endpoint"},
+		{name: "Method", method: "PUT", path: "/v1/pools/beach", status: 405, kind: "method-not-allowed", says: "DELETE, GET, HEAD, PATCH"},
+		{name: "NoPool", method: "GET", path: "/v1/pools/none", status: 404, kind: "not-found"},
+		{name: "OddPool", method: "GET", path: "/v1/pools/%00", status: 404, kind: "not-found"},
+		{name: "OddPoolStock", method: "GET", path: "/v1/pools/%ff/stock", status: 404, kind: "not-found"},
+		{name: "NoCampaign", method: "GET", path: "/v1/campaigns/none", status: 404, kind: "not-found"},
+		{name: "NoCode", method: "GET", path: "/v1/pools/beach/codes/none", status: 404, kind: "not-found"},
+		{name: "CodeOfNoPool", method: "GET", path: "/v1/pools/none/codes/none", status: 404, kind: "not-found"},
+		{name: "OddCode", method: "GET", path: "/v1/pools/beach/codes/a%00", status: 404, kind: "not-found"},
+		{name: "NotUTF8Code", method: "GET", path: "/v1/pools/beach/codes/%ff", status: 404, kind: "not-found"},
+		{name: "OddRequest", method: "GET", path: "/v1/pools/beach/issuances/%00", status: 404, kind: "not-found"},
+		{name: "NoRequest", method: "GET", path: "/v1/pools/beach/issuances/none", status: 404, kind: "not-found"},
+
+		{name: "NoBody", method: "POST", path: "/v1/pools", header: []string{"Content-Type", "application/json"}, status: 400, kind: "bad-request", says: "empty"},
+		{name: "NoMediaType", method: "POST", path: "/v1/pools", body: "{}", header: []string{"Content-Type", ""}, status: 415, kind: "unsupported-media-type"},
+		{name: "MediaType", method: "POST", path: "/v1/pools", body: "{}", header: []string{"Content-Type", "text/plain"}, status: 415, kind: "unsupported-media-type", says: "application/json"},
+		{name: "Charset", method: "POST", path: "/v1/pools", body: "{}", header: []string{"Content-Type", "application/json; charset=utf-16"}, status: 415, kind: "unsupported-media-type"},
+		{name: "PatchOnCreate", method: "POST", path: "/v1/pools", body: "{}", header: []string{"Content-Type", "application/merge-patch+json"}, status: 415, kind: "unsupported-media-type"},
+		{name: "NotJSON", method: "POST", path: "/v1/pools", body: "name=x", status: 400, kind: "bad-request"},
+		{name: "Array", method: "POST", path: "/v1/pools", body: "[]", status: 400, kind: "bad-request", says: "something else"},
+		{name: "Null", method: "PATCH", path: "/v1/pools/beach", body: "null", status: 400, kind: "bad-request"},
+		{name: "CutOff", method: "POST", path: "/v1/pools", body: `{"name": "x`, status: 400, kind: "bad-request", says: "cut off"},
+		{name: "Trailing", method: "POST", path: "/v1/pools", body: create("") + "{}", status: 400, kind: "bad-request", says: "follows"},
+		{name: "Twice", method: "POST", path: "/v1/pools", body: create(`, "name": "y"`), status: 400, kind: "bad-request", says: "twice"},
+		{name: "NotUTF8", method: "POST", path: "/v1/pools", body: create(", \"description\": \"\xff\""), status: 400, kind: "bad-request", says: "UTF-8"},
+		{name: "Nested", method: "POST", path: "/v1/pools", body: `{"name":` + strings.Repeat("[", 100_000), status: 400, kind: "bad-request"},
+		{name: "Large", method: "POST", path: "/v1/pools", body: create(`, "description": "` + strings.Repeat("x", 1<<20) + `"`), status: 413, kind: "too-large"},
+
+		{name: "Unknown", method: "POST", path: "/v1/pools", body: create(`, "colour": 1`), status: 422, kind: "invalid-settings", says: `"colour"`},
+		{name: "Case", method: "PATCH", path: "/v1/pools/beach", body: `{"Name": "y"}`, status: 422, kind: "invalid-settings", says: `"Name"`},
+		{name: "State", method: "PATCH", path: "/v1/pools/beach", body: `{"state": "active"}`, status: 422, kind: "invalid-settings", says: `"state"`},
+		{name: "NoName", method: "POST", path: "/v1/pools", body: `{"campaign_id": "summer"}`, status: 422, kind: "invalid-settings", says: `"name"`},
+		{name: "NoCampaignID", method: "POST", path: "/v1/pools", body: `{"name": "x"}`, status: 422, kind: "invalid-settings", says: `"campaign_id"`},
+		{name: "CampaignGone", method: "POST", path: "/v1/pools", body: `{"name": "x", "campaign_id": "none"}`, status: 422, kind: "invalid-settings", says: `"campaign_id"`},
+		{name: "OddCampaignID", method: "POST", path: "/v1/pools", body: `{"name": "x", "campaign_id": "\u0000"}`, status: 422, kind: "invalid-settings", says: `"campaign_id"`},
+		{name: "NullName", method: "PATCH", path: "/v1/pools/beach", body: `{"name": null}`, status: 422, kind: "invalid-settings", says: `"name"`},
+		{name: "NUL", method: "PATCH", path: "/v1/pools/beach", body: `{"description": "\u0000"}`, status: 422, kind: "invalid-settings", says: `"description"`},
+		{name: "OddID", method: "POST", path: "/v1/pools", body: create(`, "id": "Beach!"`), status: 422, kind: "invalid-settings", says: `"id"`},
+		{name: "OddParameter", method: "POST", path: "/v1/pools", body: create(`, "parameter_name": "9"`), status: 422, kind: "invalid-settings", says: `"parameter_name"`},
+		{name: "Fraction", method: "POST", path: "/v1/pools", body: create(`, "notify_below": 1.5`), status: 422, kind: "invalid-settings", says: `"notify_below"`},
+		{name: "Zero", method: "POST", path: "/v1/pools", body: create(`, "notify_below": 0`), status: 422, kind: "invalid-settings", says: `"notify_below"`},
+		{name: "Huge", method: "POST", path: "/v1/pools", body: create(`, "notify_below": 1e30`), status: 422, kind: "invalid-settings", says: `"notify_below"`},
+		{name: "NotBoolean", method: "POST", path: "/v1/pools", body: create(`, "multi_use": "yes"`), status: 422, kind: "invalid-settings", says: `"multi_use"`},
+		{name: "NoPeriod", method: "POST", path: "/v1/pools", body: create(`, "validity": "30 days"`), status: 422, kind: "invalid-settings", says: "P30D"},
+		{name: "NoThreshold", method: "POST", path: "/v1/pools", body: create(`, "notify": true`), status: 422, kind: "invalid-settings", says: `"notify"`},
+		{name: "NotifyMultiUse", method: "POST", path: "/v1/pools", body: create(`, "notify_below": 1, "multi_use": true`), status: 422, kind: "invalid-settings", says: `"notify_below"`},
+		{name: "CheckWithoutValidity", method: "PATCH", path: "/v1/pools/beach", body: `{"check_issued": true}`, status: 422, kind: "invalid-settings", says: `"validity"`},
+		{name: "CheckMultiUse", method: "POST", path: "/v1/pools", body: create(`, "check_issued": true, "multi_use": true, "validity": null`), status: 422, kind: "invalid-settings", says: `"check_issued"`},
+		{name: "Processing", method: "PATCH", path: "/v1/pools/beach", body: `{"processing": "nobody"}`, status: 422, kind: "invalid-settings", says: `"processing"`},
+		{name: "Frozen", method: "PATCH", path: "/v1/pools/live", body: `{"id": "other", "multi_use": true, "parameter_name": "p"}`, status: 422, kind: "invalid-settings", says: "frozen"},
+		{name: "CampaignName", method: "POST", path: "/v1/campaigns", body: `{"name": " "}`, status: 422, kind: "invalid-settings", says: `"name"`},
+		{name: "CampaignID", method: "PATCH", path: "/v1/campaigns/summer", body: `{"id": "other"}`, status: 422, kind: "invalid-settings", says: `"id"`},
+
+		{name: "Taken", method: "POST", path: "/v1/pools", body: create(`, "id": "beach"`), status: 409, kind: "id-taken"},
+		{name: "CampaignTaken", method: "POST", path: "/v1/campaigns", body: `{"name": "x", "id": "summer"}`, status: 409, kind: "id-taken"},
+		{name: "RenamedOnto", method: "PATCH", path: "/v1/pools/beach", body: `{"id": "live"}`, status: 409, kind: "id-taken"},
+		{name: "ArchiveDraft", method: "POST", path: "/v1/pools/beach/archive", status: 409, kind: "wrong-state"},
+		{name: "WeakTag", method: "PATCH", path: "/v1/pools/beach", body: `{"name": "y"}`, header: []string{"If-Match", `W/"1"`}, status: 412, kind: "stale"},
+		{name: "OddTag", method: "DELETE", path: "/v1/pools/beach", header: []string{"If-Match", `1`}, status: 412, kind: "stale"},
+		{name: "StaleDelete", method: "DELETE", path: "/v1/pools/beach", header: []string{"If-Match", `"9"`}, status: 412, kind: "stale"},
+
+		{name: "Limit", method: "GET", path: "/v1/pools?limit=0", status: 400, kind: "bad-request", says: "limit"},
+		{name: "Cursor", method: "GET", path: "/v1/pools?cursor=!", status: 400, kind: "bad-request", says: "cursor"},
+		{name: "OddCursor", method: "GET", path: "/v1/campaigns?cursor=AAAA", status: 400, kind: "bad-request", says: "cursor"},
+		{name: "Filter", method: "GET", path: "/v1/pools?colour=red", status: 400, kind: "bad-request", says: "campaign_id"},
+		{name: "FilterTwice", method: "GET", path: "/v1/pools?state=draft&state=active", status: 400, kind: "bad-request"},
+		{name: "FilterState", method: "GET", path: "/v1/pools?state=gone", status: 400, kind: "bad-request", says: "archived"},
+		{name: "FilterCampaign", method: "GET", path: "/v1/pools?campaign_id=%00", status: 400, kind: "bad-request"},
+		{name: "Query", method: "GET", path: "/v1/pools?a;b", status: 400, kind: "bad-request"},
+
+		{name: "CrossOrigin", method: "POST", path: "/v1/pools/beach/launch", header: []string{"Sec-Fetch-Site", "cross-site"}, status: 403, kind: "cross-origin"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s.t = t
+			r := s.Want(tt.status, tt.method, tt.path, tt.body, tt.header...)
+			if got := r.Get("type"); got != "/problems/"+tt.kind || r.Get("status") != float64(tt.status) {
+				t.Errorf("got %s", r.body)
+			}
+			if !strings.Contains(string(r.body), strings.Trim(tt.says, `"`)) {
+				t.Errorf("nothing of %s in %s", tt.says, r.body)
+			}
+		})
+	}
+	s.t = t
+	if got := s.Want(200, "GET", "/v1/pools/beach", "").Get("version"); got != 1.0 {
+		t.Errorf("got version %v, want it unchanged", got)
+	}
+}
+
+// TestPatch: what is not named stays, null is the default.
+func TestPatch(t *testing.T) {
+	s := open(t)
+	s.Want(201, "POST", "/v1/pools", `{"campaign_id": "summer", "name": "Beach", "description": "d", "parameter_name": "p", "notify_below": 7, "validity": "P1Y", "processing": "external"}`)
+	for _, tt := range []struct {
+		patch string
+		want  map[string]any
+	}{
+		{`{}`, map[string]any{"version": 1.0}},
+		{`{"notify": false}`, map[string]any{"notify": false, "notify_below": 7.0}},
+		{`{"notify": true}`, map[string]any{"notify": true, "notify_below": 7.0}},
+		{`{"notify_below": 9, "notify": false}`, map[string]any{"notify": false, "notify_below": 9.0}},
+		{`{"notify_below": 8}`, map[string]any{"notify": true, "notify_below": 8.0}},
+		{`{"notify_below": null}`, map[string]any{"notify": false, "notify_below": nil}},
+		{`{"check_issued": true}`, map[string]any{"check_issued": true, "validity": "P1Y"}},
+		{`{"check_issued": null, "validity": null}`, map[string]any{"check_issued": false, "validity": nil}},
+		{`{"check_issued": true, "validity": null}`, map[string]any{"check_issued": true, "validity": nil}},
+		{`{"check_issued": false, "multi_use": true}`, map[string]any{"multi_use": true}},
+		{`{"description": null, "parameter_name": null, "processing": null, "multi_use": null}`,
+			map[string]any{"description": "", "parameter_name": "promo_code", "processing": "internal", "multi_use": false}},
+		{`{"id": "shore", "name": "Shore"}`, map[string]any{"id": "shore", "name": "Shore"}},
+	} {
+		r := s.Want(200, "PATCH", "/v1/pools/beach", tt.patch, "Content-Type", "application/merge-patch+json; charset=UTF-8")
+		for field, want := range tt.want {
+			if got := r.Get(field); got != want {
+				t.Errorf("%s: got %s %v, want %v", tt.patch, field, got, want)
+			}
+		}
+	}
+	s.Want(404, "GET", "/v1/pools/beach", "")
+}
+
+func TestPages(t *testing.T) {
+	s := open(t)
+	for range 7 {
+		s.Want(201, "POST", "/v1/pools", `{"campaign_id": "summer", "name": "beach"}`)
+	}
+	var ids []string
+	query := url.Values{"limit": {"3"}, "campaign_id": {"summer"}}
+	for pages := 1; ; pages++ {
+		r := s.Want(200, "GET", "/v1/pools?"+query.Encode(), "")
+		for _, item := range r.Get("items").([]any) {
+			ids = append(ids, item.(map[string]any)["id"].(string))
+		}
+		next, ok := r.Get("next").(string)
+		if !ok {
+			if pages != 3 {
+				t.Errorf("got %d pages, want 3", pages)
+			}
+			break
+		}
+		query.Set("cursor", next)
+	}
+	want := []string{"beach", "beach-2", "beach-3", "beach-4", "beach-5", "beach-6", "beach-7"}
+	if diff := cmp.Diff(want, ids); diff != "" {
+		t.Error(diff)
+	}
+	if r := s.Want(200, "GET", "/v1/pools?limit=7", ""); r.Get("next") != nil {
+		t.Errorf("got a next page %v that would be empty", r.Get("next"))
+	}
+}
+
+// TestAtOnce: twenty creates by one name make twenty pools; of ten edits of one
+// version one is made.
+func TestAtOnce(t *testing.T) {
+	s := open(t)
+	var group sync.WaitGroup
+	statuses := make(chan int, 100)
+	do := func(method, path, body string, header ...string) {
+		group.Go(func() { statuses <- s.Do(method, path, body, header...).StatusCode })
+	}
+	count := func() map[int]int {
+		group.Wait()
+		n := map[int]int{}
+		for len(statuses) > 0 {
+			n[<-statuses]++
+		}
+		return n
+	}
+	for range 20 {
+		do("POST", "/v1/pools", `{"campaign_id": "summer", "name": "Beach", "description": "d"}`)
+	}
+	if diff := cmp.Diff(map[int]int{201: 20}, count()); diff != "" {
+		t.Error(diff)
+	}
+	if r := s.Want(200, "GET", "/v1/pools", ""); len(r.Get("items").([]any)) != 20 {
+		t.Errorf("got %s", r.body)
+	}
+	for i := range 10 {
+		do("PATCH", "/v1/pools/beach", fmt.Sprintf(`{"name": "writer %d"}`, i), "If-Match", `"1"`)
+	}
+	if diff := cmp.Diff(map[int]int{200: 1, 412: 9}, count()); diff != "" {
+		t.Error(diff)
+	}
+	for range 5 {
+		do("POST", "/v1/pools/beach/launch", "")
+	}
+	if diff := cmp.Diff(map[int]int{200: 5}, count()); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// trouble is pools whose store is not well.
+type trouble struct {
+	httpapi.Pools
+	err error
+}
+
+func (s trouble) Pool(context.Context, string) (domain.Pool, error) {
+	if s.err == nil {
+		panic("broken")
+	}
+	return domain.Pool{}, s.err
+}
+
+func TestTrouble(t *testing.T) {
+	s := open(t)
+	for _, tt := range []struct {
+		err    error
+		status int
+		kind   string
+	}{
+		{fmt.Errorf("%w: connection refused", domain.ErrAway), 503, "unavailable"},
+		{fmt.Errorf("%w: connection reset", domain.ErrUnsure), 503, "outcome-unknown"},
+		{io.ErrUnexpectedEOF, 500, "internal"},
+		{nil, 500, "internal"}, // a panic
+	} {
+		s.serve(trouble{s.store, tt.err})
+		r := s.Want(tt.status, "GET", "/v1/pools/beach", "")
+		if r.Get("type") != "/problems/"+tt.kind || strings.Contains(string(r.body), "connection") {
+			t.Errorf("%v: got %s", tt.err, r.body)
+		}
+		if again := r.Header.Get("Retry-After") != ""; again != (tt.kind == "unavailable") {
+			t.Errorf("%v: got Retry-After %t", tt.err, again)
+		}
+	}
+}
+
+// TestHungUp: a change goes on when its client has gone.
+func TestHungUp(t *testing.T) {
+	s := open(t)
+	s.Want(201, "POST", "/v1/pools", `{"campaign_id": "summer", "name": "beach", "description": "d"}`)
+	conn, err := pgx.Connect(t.Context(), s.url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(context.Background())
+	tx, err := conn.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tx.Exec(t.Context(), "SELECT FROM pools FOR UPDATE"); err != nil {
+		t.Fatal(err)
+	}
+	ctx, hangUp := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer hangUp()
+	req, _ := http.NewRequestWithContext(ctx, "POST", s.server.URL+"/v1/pools/beach/launch", nil)
+	if r, err := http.DefaultClient.Do(req); err == nil {
+		r.Body.Close()
+		t.Fatalf("got %s while the pool was locked", r.Status)
+	}
+	if err := tx.Rollback(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for range 300 {
+		if s.Do("GET", "/v1/pools/beach", "").Get("state") == "active" {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	t.Error("the launch was not made")
+}
+
+func TestIDFromName(t *testing.T) {
+	s := open(t)
+	names := map[string]string{
+		"Été 2026: -20 %":           "ete-2026-20",
+		"Летняя распродажа":         "letniaia-rasprodazha",
+		"snake_case":                "snake-case",
+		"***":                       "pool",
+		strings.Repeat("long ", 40): strings.TrimRight(strings.Repeat("long-", 11)[:54], "-"),
+		strings.Repeat("夏", 66):     strings.Repeat("xia-", 13) + "xi",
+	}
+	for _, name := range slices.Sorted(maps.Keys(names)) {
+		body, _ := json.Marshal(map[string]string{"campaign_id": "summer", "name": name})
+		if got := s.Want(201, "POST", "/v1/pools", string(body)).Get("id"); got != names[name] {
+			t.Errorf("%q: got %v, want %s", name, got, names[name])
+		}
+	}
+}

@@ -1,0 +1,186 @@
+package httpapi
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"promopool/internal/domain"
+)
+
+func (a *api) poolRoutes(mux *http.ServeMux) {
+	a.handle(mux, "POST /v1/pools", a.createPool)
+	a.handle(mux, "GET /v1/pools", a.listPools)
+	a.handle(mux, "GET /v1/pools/{id}", a.readPool)
+	a.handle(mux, "PATCH /v1/pools/{id}", a.editPool)
+	a.handle(mux, "DELETE /v1/pools/{id}", a.deletePool)
+	a.handle(mux, "POST /v1/pools/{id}/launch", a.movePool(a.Pools.LaunchPool))
+	a.handle(mux, "POST /v1/pools/{id}/archive", a.movePool(a.Pools.ArchivePool))
+}
+
+type poolView struct {
+	ID            string            `json:"id"`
+	CampaignID    string            `json:"campaign_id"`
+	Name          string            `json:"name"`
+	Description   string            `json:"description"`
+	ParameterName string            `json:"parameter_name"`
+	Notify        bool              `json:"notify"`
+	NotifyBelow   *int64            `json:"notify_below"`
+	MultiUse      bool              `json:"multi_use"`
+	CheckIssued   bool              `json:"check_issued"`
+	Validity      *string           `json:"validity"`
+	Processing    domain.Processing `json:"processing"`
+	State         domain.State      `json:"state"`
+	Version       int64             `json:"version"`
+	CreatedAt     string            `json:"created_at"`
+	LaunchedAt    *string           `json:"launched_at"`
+	ArchivedAt    *string           `json:"archived_at"`
+}
+
+func viewPool(p domain.Pool) poolView {
+	v := poolView{
+		ID: p.ID, CampaignID: p.CampaignID, Name: p.Name, Description: p.Description,
+		ParameterName: p.ParameterName, Notify: p.Notify, NotifyBelow: p.NotifyBelow,
+		MultiUse: p.MultiUse, CheckIssued: p.CheckIssued, Processing: p.Processing,
+		State: p.State, Version: p.Version,
+		CreatedAt: domain.EventTime(p.CreatedAt), LaunchedAt: viewTime(p.LaunchedAt), ArchivedAt: viewTime(p.ArchivedAt),
+	}
+	if !p.Validity.IsZero() {
+		text := p.Validity.String()
+		v.Validity = &text
+	}
+	return v
+}
+
+// viewTime is a time in a body; null: none.
+func viewTime(t time.Time) *string {
+	if t.IsZero() {
+		return nil
+	}
+	text := domain.EventTime(t)
+	return &text
+}
+
+// answerPool answers with a pool and the tag that an edit of it can name.
+func answerPool(w http.ResponseWriter, status int, p domain.Pool) error {
+	w.Header().Set("ETag", fmt.Sprintf(`"%d"`, p.Version))
+	return answer(w, status, viewPool(p))
+}
+
+func (a *api) createPool(w http.ResponseWriter, r *http.Request) error {
+	o, err := readObject(w, r)
+	if err != nil {
+		return err
+	}
+	p, err := newPool(o)
+	if err != nil {
+		return err
+	}
+	_, chosen := o["id"]
+	if p, err = a.Pools.CreatePool(r.Context(), p, !chosen); err != nil {
+		return err
+	}
+	w.Header().Set("Location", "/v1/pools/"+url.PathEscape(p.ID))
+	return answerPool(w, http.StatusCreated, p)
+}
+
+func (a *api) listPools(w http.ResponseWriter, r *http.Request) error {
+	p, err := pageOf(r, "campaign_id", "state")
+	if err != nil {
+		return err
+	}
+	campaign, state := p.query.Get("campaign_id"), domain.State(p.query.Get("state"))
+	switch state {
+	case "", domain.Draft, domain.Active, domain.Archived:
+	default:
+		return problemOf(badRequest, "state must be draft, active or archived")
+	}
+	if campaign != "" && domain.CheckID(campaign) != nil {
+		return problemOf(badRequest, "campaign_id must be the id of a campaign")
+	}
+	all, err := a.Pools.ListPools(r.Context(), campaign, state, p.after, p.limit+1)
+	if err != nil {
+		return err
+	}
+	return listed(w, p, all, func(p domain.Pool) string { return p.ID }, viewPool)
+}
+
+func (a *api) readPool(w http.ResponseWriter, r *http.Request) error {
+	id, err := pathID(r)
+	if err != nil {
+		return err
+	}
+	p, err := a.Pools.Pool(r.Context(), id)
+	if err != nil {
+		return err
+	}
+	return answerPool(w, http.StatusOK, p)
+}
+
+// mergePatch is the media type of RFC 7396.
+const mergePatch = "application/merge-patch+json"
+
+func (a *api) editPool(w http.ResponseWriter, r *http.Request) error {
+	id, version, err := pathVersion(r)
+	if err != nil {
+		return err
+	}
+	o, err := readObject(w, r, mergePatch)
+	if err != nil {
+		return err
+	}
+	p, err := a.Pools.UpdatePool(r.Context(), id, version, func(p domain.Pool) (domain.Pool, error) { return edited(p, o) })
+	if err != nil {
+		return err
+	}
+	return answerPool(w, http.StatusOK, p)
+}
+
+func (a *api) deletePool(w http.ResponseWriter, r *http.Request) error {
+	id, version, err := pathVersion(r)
+	if err != nil {
+		return err
+	}
+	if err := a.Pools.DeletePool(r.Context(), id, version); err != nil {
+		return err
+	}
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+// movePool handles launch and archive; their bodies mean nothing.
+func (a *api) movePool(move func(ctx context.Context, id string, version int64) (domain.Pool, error)) handler {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		id, version, err := pathVersion(r)
+		if err != nil {
+			return err
+		}
+		p, err := move(r.Context(), id, version)
+		if err != nil {
+			return err
+		}
+		return answerPool(w, http.StatusOK, p)
+	}
+}
+
+// pathVersion is the pool in the path and the version of it that the client
+// means; 0 is any.
+func pathVersion(r *http.Request) (id string, version int64, err error) {
+	if id, err = pathID(r); err != nil {
+		return "", 0, err
+	}
+	tag := strings.TrimSpace(strings.Join(r.Header.Values("If-Match"), ","))
+	if tag == "" || tag == "*" {
+		return id, 0, nil
+	}
+	number, ok := strings.CutPrefix(tag, `"`)
+	number, closed := strings.CutSuffix(number, `"`)
+	if version, err = strconv.ParseInt(number, 10, 64); !ok || !closed || err != nil || version < 1 {
+		return "", 0, domain.ErrStale // no pool ever had such a tag
+	}
+	return id, version, nil
+}
