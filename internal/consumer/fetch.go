@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 	"time"
 
 	"github.com/segmentio/kafka-go"
@@ -62,29 +63,50 @@ func (e *OutOfRangeError) Error() string {
 	return fmt.Sprintf("offset %d is out of range: the log has %d to %d", e.Offset, e.LogStart, e.End)
 }
 
+// ErrRecreated says that the topic has been deleted, and perhaps made anew: what
+// it holds now is another stream. A Fetcher never reads from that one.
+var ErrRecreated = errors.New("the topic has been deleted or made anew")
+
 // Fetcher reads the partitions of one topic as read_committed consumers do. It
 // is safe for concurrent use.
 type Fetcher struct {
 	client   *kafka.Client
 	topic    string
 	maxBytes int
+
+	mu sync.Mutex
+	id [16]byte // guarded by mu; zero until it is known
 }
 
-// NewFetcher returns a Fetcher of topic. A single record batch larger than
-// maxBytes is still fetched whole.
+// NewFetcher returns a Fetcher of the topic as it is when the first Fetch comes;
+// Of says which incarnation is meant. A single record batch larger than maxBytes
+// is still fetched whole.
 func NewFetcher(client *kafka.Client, topic string, maxBytes int) *Fetcher {
 	return &Fetcher{client: client, topic: topic, maxBytes: maxBytes}
 }
 
+// Of returns a Fetcher of the incarnation that t describes.
+func (f *Fetcher) Of(t topics.Topic) *Fetcher {
+	return &Fetcher{client: f.client, topic: t.Name, maxBytes: f.maxBytes, id: t.ID}
+}
+
 // Fetch returns the committed records of a partition from offset on, waiting up
 // to half a second for the first. Errors are worth a retry after a pause, but
-// for *OutOfRangeError, which stays until the caller changes the offset, and
-// ErrCorrupt, which stays if the log itself is damaged.
+// for *OutOfRangeError, which stays until the caller changes the offset,
+// ErrRecreated, which stays, and ErrCorrupt, which stays if it is the log itself
+// that is damaged.
 func (f *Fetcher) Fetch(ctx context.Context, partition int, offset int64) (Fetched, error) {
+	id, err := f.incarnation(ctx)
+	if err != nil {
+		return Fetched{}, fmt.Errorf("fetch partition %d: %w", partition, err)
+	}
 	attempt, cancel := context.WithTimeout(ctx, fetchTimeout)
 	defer cancel()
-	req := &fetchRequest{topic: f.topic, maxBytes: int32(f.maxBytes), parts: []fetchPart{{int32(partition), offset}}}
+	req := &fetchRequest{topic: f.topic, id: id, maxBytes: int32(f.maxBytes), parts: []fetchPart{{int32(partition), offset}}}
 	m, err := f.client.Transport.RoundTrip(attempt, f.client.Addr, req)
+	if errors.Is(err, protocol.ErrNoTopic) || errors.Is(err, protocol.ErrNoPartition) {
+		err = f.recreated(ctx, id, err)
+	}
 	if err != nil {
 		return Fetched{}, fmt.Errorf("fetch partition %d: %w", partition, err)
 	}
@@ -99,6 +121,9 @@ func (f *Fetcher) Fetch(ctx context.Context, partition int, offset int64) (Fetch
 	if errors.Is(p.err, kafka.OffsetOutOfRange) {
 		return Fetched{}, f.outOfRange(ctx, partition, offset)
 	}
+	if errors.Is(p.err, kafka.UnknownTopicID) || errors.Is(p.err, kafka.InconsistentTopicID) {
+		return Fetched{}, fmt.Errorf("fetch partition %d: %w", partition, f.recreated(ctx, id, p.err))
+	}
 	if p.err != nil {
 		return Fetched{}, fmt.Errorf("fetch partition %d: %w", partition, p.err)
 	}
@@ -107,6 +132,31 @@ func (f *Fetcher) Fetch(ctx context.Context, partition int, offset int64) (Fetch
 		return Fetched{}, fmt.Errorf("fetch partition %d from offset %d: %w", partition, offset, err)
 	}
 	return Fetched{Records: records, Next: next, HighWater: p.highWater, LogStart: p.logStart}, nil
+}
+
+// incarnation looks the topic's ID up once.
+func (f *Fetcher) incarnation(ctx context.Context) ([16]byte, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.id != ([16]byte{}) {
+		return f.id, nil
+	}
+	var err error
+	f.id, err = topics.Incarnation(ctx, f.client, f.topic)
+	return f.id, err
+}
+
+// recreated tells a topic that is gone from one that the broker asked has not
+// heard of yet.
+func (f *Fetcher) recreated(ctx context.Context, id [16]byte, reason error) error {
+	switch now, err := topics.Incarnation(ctx, f.client, f.topic); {
+	case errors.Is(err, kafka.UnknownTopicOrPartition), err == nil && now != id:
+		return ErrRecreated
+	case err != nil:
+		return err
+	default:
+		return reason
+	}
 }
 
 // outOfRange looks the range up, since the broker's refusal does not name it.
@@ -130,16 +180,16 @@ func (f *Fetcher) outOfRange(ctx context.Context, partition int, offset int64) e
 	return fmt.Errorf("look up the range of partition %d: %w", partition, kafka.UnknownTopicOrPartition)
 }
 
-// fetchRequest is a Fetch of version 11 that writes itself to, and reads its
-// answer from, a connection that the client has opened (protocol.RawExchanger).
-// The client's own decoding costs several times as much; see recordbatch.go. It
-// can ask for several partitions, which must have one leader.
+// fetchRequest is a Fetch that writes itself to, and reads its answer from, a
+// connection that the client has opened (protocol.RawExchanger). The client's
+// own decoding costs several times as much (see recordbatch.go), and it cannot
+// name topics by their IDs. The request can ask for several partitions, which
+// must have one leader.
 type fetchRequest struct {
-	topic    string
+	topic    string // for finding the leader
+	id       [16]byte
 	maxBytes int32
 	parts    []fetchPart
-
-	version int16 // what both sides of the connection speak
 }
 
 type fetchPart struct {
@@ -147,14 +197,11 @@ type fetchPart struct {
 	offset    int64
 }
 
-const fetchVersion = 11 // Kafka 2.3 and later
+// fetchVersion is the first that names topics by ID: Kafka 3.1.
+const fetchVersion = 13
 
-func (*fetchRequest) ApiKey() protocol.ApiKey { return protocol.Fetch }
-
-func (r *fetchRequest) Required(versions map[protocol.ApiKey]int16) bool {
-	r.version = versions[protocol.Fetch]
-	return true
-}
+func (*fetchRequest) ApiKey() protocol.ApiKey                 { return protocol.Fetch }
+func (*fetchRequest) Required(map[protocol.ApiKey]int16) bool { return true }
 
 // Broker routes the request to the leader, by the rules of the client's own.
 func (r *fetchRequest) Broker(cluster protocol.Cluster) (protocol.Broker, error) {
@@ -167,9 +214,6 @@ func (r *fetchRequest) Broker(cluster protocol.Cluster) (protocol.Broker, error)
 }
 
 func (r *fetchRequest) RawExchange(rw io.ReadWriter) (protocol.Message, error) {
-	if r.version < fetchVersion {
-		return nil, fmt.Errorf("the broker speaks Fetch version %d, need %d: Kafka 2.3 or later", r.version, fetchVersion)
-	}
 	if _, err := rw.Write(r.encode()); err != nil {
 		return nil, err
 	}
@@ -192,15 +236,21 @@ func (r *fetchRequest) RawExchange(rw io.ReadWriter) (protocol.Message, error) {
 
 const fetchCorrelation = 1 // one request at a time on a connection
 
+// In these messages arrays, strings and bytes have their length plus one before
+// them, as a varint, and 0 for null; every structure ends in tagged fields, of
+// which we send none.
+const noTags = 0
+
 func (r *fetchRequest) encode() []byte {
 	const readCommitted = 1
-	b := make([]byte, 4, 128+len(r.topic)+28*len(r.parts))
+	b := make([]byte, 4, 128+33*len(r.parts))
 	be := binary.BigEndian
 	b = be.AppendUint16(b, uint16(protocol.Fetch))
 	b = be.AppendUint16(b, fetchVersion)
 	b = be.AppendUint32(b, fetchCorrelation)
 	b = be.AppendUint16(b, uint16(len(topics.ClientID)))
 	b = append(b, topics.ClientID...)
+	b = append(b, noTags)
 
 	b = be.AppendUint32(b, ^uint32(0)) // replica: none
 	b = be.AppendUint32(b, uint32(fetchWait.Milliseconds()))
@@ -209,19 +259,22 @@ func (r *fetchRequest) encode() []byte {
 	b = append(b, readCommitted)
 	b = be.AppendUint32(b, 0)          // session id
 	b = be.AppendUint32(b, ^uint32(0)) // session epoch: no session
-	b = be.AppendUint32(b, 1)          // topics
-	b = be.AppendUint16(b, uint16(len(r.topic)))
-	b = append(b, r.topic...)
-	b = be.AppendUint32(b, uint32(len(r.parts)))
+	b = append(b, 1+1)                 // one topic
+	b = append(b, r.id[:]...)
+	b = binary.AppendUvarint(b, uint64(len(r.parts)+1))
 	for _, p := range r.parts {
 		b = be.AppendUint32(b, uint32(p.partition))
 		b = be.AppendUint32(b, ^uint32(0)) // leader epoch: any
 		b = be.AppendUint64(b, uint64(p.offset))
+		b = be.AppendUint32(b, ^uint32(0)) // last fetched epoch: followers only
 		b = be.AppendUint64(b, ^uint64(0)) // log start: followers only
 		b = be.AppendUint32(b, uint32(r.maxBytes))
+		b = append(b, noTags)
 	}
-	b = be.AppendUint32(b, 0) // forgotten topics
-	b = be.AppendUint16(b, 0) // rack
+	b = append(b, noTags)
+	b = append(b, 0+1) // no forgotten topics
+	b = append(b, 0+1) // no rack
+	b = append(b, noTags)
 	be.PutUint32(b, uint32(len(b)-4))
 	return b
 }
@@ -249,15 +302,16 @@ func decodeFetch(body []byte) (*fetchResponse, error) {
 	if id := d.int32(); d.bad || id != fetchCorrelation {
 		return nil, fmt.Errorf("correlation id %d of a fetch response, want %d", id, fetchCorrelation)
 	}
+	d.tags()
 	d.int32() // throttled for
 	res := new(fetchResponse)
 	if code := d.int16(); code != 0 {
 		res.err = kafka.Error(code)
 	}
 	d.int32() // session
-	for range d.count(6) {
-		d.take(int(d.int16())) // topic
-		for range d.count(42) {
+	for range d.count() {
+		d.take(16) // topic
+		for range d.count() {
 			p := fetchedPart{partition: d.int32()}
 			if code := d.int16(); code != 0 {
 				p.err = kafka.Error(code)
@@ -265,31 +319,32 @@ func decodeFetch(body []byte) (*fetchResponse, error) {
 			p.highWater = d.int64()
 			d.int64() // last stable offset
 			p.logStart = d.int64()
-			for range d.count(16) {
+			for range d.count() {
 				p.aborted = append(p.aborted, abortedTransaction{producer: d.int64(), first: d.int64()})
+				d.tags()
 			}
 			d.int32() // preferred replica
-			p.set = d.take(int(d.int32()))
+			p.set = d.take(d.count())
+			d.tags()
 			res.parts = append(res.parts, p)
 		}
+		d.tags()
 	}
+	d.tags()
 	if d.bad {
 		return nil, errors.New("malformed fetch response")
 	}
 	return res, nil
 }
 
-// cursor reads big-endian fields. Reading past the end gives zeroes and sets
-// bad, so that it is checked once.
+// cursor reads the fields of a response. Reading past the end gives zeroes and
+// sets bad, so that it is checked once.
 type cursor struct {
 	b   []byte
 	bad bool
 }
 
 func (c *cursor) take(n int) []byte {
-	if n <= 0 {
-		return nil
-	}
 	if n > len(c.b) {
 		c.b, c.bad = nil, true
 		return nil
@@ -299,15 +354,33 @@ func (c *cursor) take(n int) []byte {
 	return b
 }
 
-// count reads the length of an array whose elements take at least size bytes.
-// A null array has none.
-func (c *cursor) count(size int) int {
-	n := int(c.int32())
-	if n*size > len(c.b) {
+func (c *cursor) uvarint() uint64 {
+	v, n := binary.Uvarint(c.b)
+	if n <= 0 {
 		c.b, c.bad = nil, true
 		return 0
 	}
-	return max(n, 0)
+	c.b = c.b[n:]
+	return v
+}
+
+// count reads the length of an array or of bytes; null has none. Elements take
+// a byte or more, so it is never beyond what is left.
+func (c *cursor) count() int {
+	n := c.uvarint()
+	if n > uint64(len(c.b))+1 {
+		c.b, c.bad = nil, true
+		return 0
+	}
+	return max(int(n)-1, 0)
+}
+
+// tags skips tagged fields.
+func (c *cursor) tags() {
+	for n := c.uvarint(); n > 0 && !c.bad; n-- {
+		c.uvarint() // which
+		c.take(int(min(c.uvarint(), 1<<31)))
+	}
 }
 
 func (c *cursor) int16() int16 {

@@ -15,6 +15,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"promopool/internal/producer"
+	"promopool/internal/topics"
 )
 
 func TestFetch(t *testing.T) {
@@ -127,6 +128,38 @@ func TestFetchAbsent(t *testing.T) {
 	} {
 		if err := f(); err == nil {
 			t.Error("got no error")
+		}
+	}
+}
+
+// A topic made anew has the same offsets for other records.
+func TestFetchRecreated(t *testing.T) {
+	b := newBroker(t, 1)
+	old := NewFetcher(b.client, b.topic, DefaultFetchBytes)
+	b.publish(0, producer.Record{Value: []byte("old"), Time: time.Now()})
+	b.fetch(old, 0, 0, 1)
+	before, err := topics.Describe(t.Context(), b.client, b.topic)
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	b.remove()
+	for _, f := range []*Fetcher{old, old.Of(before)} {
+		poll(t, "the topic to be gone", func() bool {
+			_, err := f.Fetch(t.Context(), 0, 0)
+			return errors.Is(err, ErrRecreated)
+		})
+	}
+	b.create(1)
+	for _, v := range []string{"new", "new"} {
+		b.publish(0, producer.Record{Value: []byte(v), Time: time.Now()})
+	}
+	if got := b.fetch(NewFetcher(b.client, b.topic, DefaultFetchBytes), 0, 0, 2); !slices.Equal(values(got), []string{"new", "new"}) {
+		t.Errorf("got %v, want the new records", values(got))
+	}
+	for _, f := range []*Fetcher{old, old.Of(before)} {
+		if got, err := f.Fetch(t.Context(), 0, 1); !errors.Is(err, ErrRecreated) {
+			t.Errorf("got %+v, %v, want %v", got, err, ErrRecreated)
 		}
 	}
 }

@@ -2,7 +2,9 @@ package consumer
 
 import (
 	"context"
+	"errors"
 	"os"
+	"slices"
 	"testing"
 	"time"
 
@@ -60,6 +62,29 @@ func (b *broker) create(partitions int) {
 	if err != nil {
 		b.t.Fatal(err)
 	}
+	var firsts []kafka.OffsetRequest
+	for p := range partitions {
+		firsts = append(firsts, kafka.FirstOffsetOf(p))
+	}
+	poll(b.t, "the topic's leaders", func() bool {
+		res, err := b.client.ListOffsets(ctx, &kafka.ListOffsetsRequest{Topics: map[string][]kafka.OffsetRequest{b.topic: firsts}})
+		return err == nil && !slices.ContainsFunc(res.Topics[b.topic], func(p kafka.PartitionOffsets) bool { return p.Error != nil })
+	})
+}
+
+func (b *broker) remove() {
+	b.t.Helper()
+	res, err := b.client.DeleteTopics(b.t.Context(), &kafka.DeleteTopicsRequest{Topics: []string{b.topic}})
+	if err == nil {
+		err = res.Errors[b.topic]
+	}
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	poll(b.t, "the topic to be gone", func() bool {
+		_, err := topics.Incarnation(b.t.Context(), b.client, b.topic)
+		return errors.Is(err, kafka.UnknownTopicOrPartition)
+	})
 }
 
 func (b *broker) publish(partition int, recs ...producer.Record) {

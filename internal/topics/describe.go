@@ -16,6 +16,8 @@ import (
 type Topic struct {
 	Name       string
 	Partitions int
+	// ID is the cluster's own name for this incarnation of the topic.
+	ID [16]byte
 	// Stream identifies the cluster, the topic and its incarnation in 16 hex
 	// digits. It outlives restarts, moves of leaders and added partitions, and
 	// changes when the topic is deleted and created again.
@@ -60,7 +62,20 @@ func (m *metadata) topic(name string) (Topic, error) {
 	h.Write([]byte(name))
 	h.Write([]byte{0})
 	h.Write(t.id[:])
-	return Topic{Name: name, Partitions: t.partitions, Stream: hex.EncodeToString(h.Sum(nil)[:8])}, nil
+	return Topic{Name: name, ID: t.id, Partitions: t.partitions, Stream: hex.EncodeToString(h.Sum(nil)[:8])}, nil
+}
+
+// Incarnation asks the cluster for the ID of a topic only.
+func Incarnation(ctx context.Context, client *kafka.Client, topic string) ([16]byte, error) {
+	m, err := fetchMetadata(ctx, client, []string{topic})
+	if err != nil {
+		return [16]byte{}, fmt.Errorf("look up topic %s: %w", topic, err)
+	}
+	t, err := m.topic(topic)
+	if err != nil {
+		return [16]byte{}, fmt.Errorf("look up topic %s: %w", topic, err)
+	}
+	return t.ID, nil
 }
 
 func readConfig(ctx context.Context, client *kafka.Client, t *Topic) error {
