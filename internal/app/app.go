@@ -99,7 +99,8 @@ func Run(ctx context.Context, c Config, ready func(httpAddr string)) error {
 		Fetcher:     consumer.NewFetcher(client, names.Requests, fetchBytes),
 		Issuer:      issuing.New(store, worker, registry, log),
 		Outcomes:    producer.NewOutcomes(publisher, names.Outcomes, described[names.Outcomes].Partitions, requests.Stream, requests.Partitions),
-		DeadLetters: producer.NewDeadLetters(publisher, names.DeadLetters, described[names.DeadLetters].Partitions, names.Requests),
+		DeadLetters: producer.NewDeadLetters(publisher, names.DeadLetters, described[names.DeadLetters].Partitions, names.Requests, requests.Stream),
+		Tails:       consumer.NewTails(client, requests, described[names.Outcomes], described[names.DeadLetters]),
 		Stream:      requests.Stream, Count: requests.Partitions,
 		Health: health, Metrics: consumer.NewMetrics(registry), Log: log,
 	}

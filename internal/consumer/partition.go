@@ -31,6 +31,7 @@ type Partitions struct {
 	Issuer      *issuing.Issuer
 	Outcomes    *producer.Outcomes
 	DeadLetters *producer.DeadLetters
+	Tails       *Tails
 	Stream      string // identity of the request topic
 	Count       int    // of its partitions
 	Health      *Health
@@ -75,8 +76,10 @@ func (p *Partitions) Work(ctx context.Context, a Assignment) error {
 	var part *issuing.Partition
 	position := max(a.Offset, 0)
 	err := w.retry(ctx, "open", func() (err error) {
-		part, err = p.Issuer.Open(ctx, p.Stream, a.Partition, p.Count, position)
-		return err
+		if part, err = p.Issuer.Open(ctx, p.Stream, a.Partition, p.Count, position); err != nil {
+			return err
+		}
+		return w.gate(ctx, part)
 	})
 	if err != nil {
 		return ignoreEnd(ctx, err)
@@ -97,6 +100,19 @@ func (p *Partitions) Work(ctx context.Context, a Assignment) error {
 	stages.Go(func() error { defer close(decided); return w.decide(inner, part, fetched, decided) })
 	stages.Go(func() error { return w.publish(finishing, decided) })
 	return ignoreEnd(ctx, stages.Wait())
+}
+
+// gate refuses to issue on a database that is behind the log: one where an
+// outcome of a delivery that it has not decided is in the topics already.
+func (w *owner) gate(ctx context.Context, part *issuing.Partition) error {
+	offset, found, err := w.Tails.Beyond(ctx, w.a.Partition, part.NextOffset())
+	if err != nil {
+		return fmt.Errorf("look for outcomes beyond what is decided: %w", err)
+	}
+	if found {
+		return part.Behind(ctx, offset)
+	}
+	return nil
 }
 
 // ignoreEnd drops the error of work that was told to end.
@@ -191,6 +207,10 @@ func (w *owner) issue(ctx context.Context, part *issuing.Partition, at int64, b 
 	err = w.retry(ctx, "commit", func() error {
 		if doubt {
 			if err := part.Resolve(ctx, at); err != nil {
+				return err
+			}
+			// What was lost may be the database itself.
+			if err := w.gate(ctx, part); err != nil {
 				return err
 			}
 		}

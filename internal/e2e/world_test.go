@@ -170,6 +170,37 @@ func (n *node) Ready() bool {
 	return resp.StatusCode == http.StatusOK
 }
 
+// Problems is what readyz says.
+func (n *node) Problems() string {
+	resp, err := http.Get(n.http + "/readyz")
+	if err != nil {
+		return err.Error()
+	}
+	defer resp.Body.Close()
+	text, _ := io.ReadAll(resp.Body)
+	return string(text)
+}
+
+// RemakeTopic deletes a topic and makes it anew.
+func (w *world) RemakeTopic(name string) {
+	w.t.Helper()
+	resp, err := w.client.DeleteTopics(w.t.Context(), &kafka.DeleteTopicsRequest{Topics: []string{name}})
+	if err == nil {
+		err = resp.Errors[name]
+	}
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(100 * time.Millisecond) {
+		if err = topics.Ensure(w.t.Context(), w.client, w.names, partitions); err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			w.t.Fatal(err)
+		}
+	}
+}
+
 // exec runs SQL.
 func (w *world) exec(sql string, args ...any) {
 	w.t.Helper()

@@ -51,6 +51,19 @@ func (i *Issuer) Open(ctx context.Context, stream string, number, partitions int
 // NextOffset is where what is decided ends.
 func (p *Partition) NextOffset() int64 { return p.claim.NextOffset }
 
+// Behind closes the gate of the whole service: the topics hold an outcome of
+// the delivery at offset, which the database has not decided. It returns
+// ErrGate, or ErrFenced when the partition is another's by now, so that the
+// outcome may be that one's.
+func (p *Partition) Behind(ctx context.Context, offset int64) error {
+	reason := fmt.Sprintf("partition %d of stream %s: decided up to offset %d, but an outcome of offset %d is in the topics",
+		p.claim.Number, p.claim.Stream, p.claim.NextOffset, offset)
+	if err := p.i.store.CloseGate(ctx, p.claim, offset, reason); err != nil {
+		return err
+	}
+	return fmt.Errorf("%w: %s", ErrGate, reason)
+}
+
 // Stream is the identity of the log that the partition belongs to.
 func (p *Partition) Stream() string { return p.claim.Stream }
 

@@ -32,6 +32,9 @@ var (
 	ErrPoison = errors.New("the database refuses a request's data")
 	// ErrUnknown: the answer was lost; the decision may be true. Resolve.
 	ErrUnknown = errors.New("the database's answer was lost")
+	// ErrGate: the database has lost what it had acknowledged, and nothing may
+	// be issued before that is rebuilt. Wait.
+	ErrGate = errors.New("the gate is closed: the database has lost what it had acknowledged, restore it or rebuild it from the topics")
 	// ErrCorrupt: what is true is no longer known. Stop the partition.
 	ErrCorrupt = errors.New("the store contradicts itself")
 )
@@ -64,6 +67,10 @@ type Ownership interface {
 	// that what is still under way can no longer commit. ErrFenced when
 	// another has it.
 	Resolve(ctx context.Context, c Claim, worker string) (Claim, error)
+	// CloseGate stops the whole service from issuing: an outcome of the
+	// claim's delivery at offset, which is not decided here, is in the topics.
+	// ErrFenced when the claim is another's by now.
+	CloseGate(ctx context.Context, c Claim, offset int64, reason string) error
 	// EndPredecessors ends the backends of older epochs of the partition.
 	EndPredecessors(ctx context.Context, c Claim) error
 	// Ranges returns decided batches that end beyond the position, in order.

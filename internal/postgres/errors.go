@@ -8,6 +8,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"promopool/internal/domain"
+	"promopool/internal/importing"
 	"promopool/internal/issuing"
 )
 
@@ -37,6 +38,7 @@ var protocolErrors = map[string]error{
 	"PP001": issuing.ErrFenced,
 	"PP002": issuing.ErrCursor,
 	"PP003": issuing.ErrAgain,
+	"PP005": issuing.ErrGate,
 	"40P01": issuing.ErrAgain, // deadlock_detected
 	"40001": issuing.ErrAgain, // serialization_failure
 	"55P03": issuing.ErrBlocked,
@@ -62,7 +64,7 @@ func decisionError(err error) error {
 	if err == nil {
 		return nil
 	}
-	for _, known := range []error{issuing.ErrFenced, issuing.ErrCorrupt, issuing.ErrUnknown} {
+	for _, known := range []error{issuing.ErrFenced, issuing.ErrCorrupt, issuing.ErrUnknown, issuing.ErrGate} {
 		if errors.Is(err, known) {
 			return err
 		}
@@ -81,4 +83,24 @@ func decisionError(err error) error {
 		}
 	}
 	return fmt.Errorf("%w: %w", issuing.ErrUnknown, err)
+}
+
+// importErrors maps what a chunk of an import can run into.
+var importErrors = map[string]error{
+	"PP004":          importing.ErrPoolClosed,
+	"PP005":          importing.ErrEnded,
+	"codes_code_key": importing.ErrClash,
+}
+
+func importError(err error) error {
+	var pg *pgconn.PgError
+	if !errors.As(err, &pg) {
+		return err
+	}
+	for _, name := range []string{pg.Code, pg.ConstraintName} {
+		if m, ok := importErrors[name]; ok {
+			return m
+		}
+	}
+	return err
 }

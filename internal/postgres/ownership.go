@@ -79,6 +79,17 @@ func (s *Store) resolveAgain(ctx context.Context, c issuing.Claim, worker string
 	return s.Resolve(ctx, c, worker)
 }
 
+// CloseGate stops the whole service from issuing, because the topics hold an
+// outcome of a delivery that this database has not decided: it has lost what
+// it had acknowledged. ErrFenced when the partition is no longer the claim's.
+func (s *Store) CloseGate(ctx context.Context, c issuing.Claim, offset int64, reason string) error {
+	n, err := s.q.CloseGate(ctx, db.CloseGateParams{Reason: reason, Partition: c.Partition, Epoch: c.Epoch, OffsetSeen: offset})
+	if err == nil && n == 0 {
+		return issuing.ErrFenced
+	}
+	return decisionError(err)
+}
+
 // EndPredecessors ends the backends that work under older epochs.
 func (s *Store) EndPredecessors(ctx context.Context, c issuing.Claim) error {
 	_, err := s.q.EndPredecessors(ctx, db.EndPredecessorsParams{Partition: c.Partition, Epoch: c.Epoch})

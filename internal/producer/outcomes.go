@@ -25,13 +25,14 @@ type Outcomes struct {
 	topic      string
 	partitions int // of topic
 	stream     string
-	requests   int // partitions of the request topic
+	streamID   []byte // the same, as a header's value
+	requests   int    // partitions of the request topic
 }
 
 // NewOutcomes returns a publisher of the answers to requests from a topic with
 // the stream and number of partitions given.
 func NewOutcomes(p *Producer, topic string, partitions int, stream string, requests int) *Outcomes {
-	return &Outcomes{producer: p, topic: topic, partitions: partitions, stream: stream, requests: requests}
+	return &Outcomes{producer: p, topic: topic, partitions: partitions, stream: stream, requests: requests, streamID: []byte(stream)}
 }
 
 // Publish publishes the answers to deliveries of one request partition, in
@@ -88,7 +89,7 @@ func (o *Outcomes) record(partition int, a *Answer, now time.Time) Record {
 		subject, eventTime = out.Issue.Pool.ID, domain.EventTime(out.Issue.IssuedAt)
 		value = domain.AppendIssued(value, out.Issue)
 	}
-	headers := make([]kafka.Header, 0, 11)
+	headers := make([]kafka.Header, 0, 12)
 	headers = append(headers,
 		kafka.Header{Key: "ce_specversion", Value: specVersion},
 		kafka.Header{Key: "ce_id", Value: []byte(id)},
@@ -99,6 +100,7 @@ func (o *Outcomes) record(partition int, a *Answer, now time.Time) Record {
 		kafka.Header{Key: "ce_dataschema", Value: schema},
 		kafka.Header{Key: "content-type", Value: jsonType},
 		kafka.Header{Key: "ce_requestpartition", Value: strconv.AppendInt(nil, int64(partition), 10)},
+		kafka.Header{Key: "ce_requeststream", Value: o.streamID},
 		kafka.Header{Key: "ce_requestoffset", Value: strconv.AppendInt(nil, a.Offset, 10)},
 	)
 	if a.Traceparent != nil {
@@ -123,12 +125,13 @@ type DeadLetters struct {
 	topic      string
 	partitions int // of topic
 	origin     string
+	stream     []byte // of origin
 }
 
 // NewDeadLetters returns a publisher of dead letters that came from the origin
-// topic.
-func NewDeadLetters(p *Producer, topic string, partitions int, origin string) *DeadLetters {
-	return &DeadLetters{producer: p, topic: topic, partitions: partitions, origin: origin}
+// topic with the stream given.
+func NewDeadLetters(p *Producer, topic string, partitions int, origin, stream string) *DeadLetters {
+	return &DeadLetters{producer: p, topic: topic, partitions: partitions, origin: origin, stream: []byte(stream)}
 }
 
 // Publish publishes the letters of one partition of the origin, in order. The
@@ -152,30 +155,38 @@ func (d *DeadLetters) Publish(ctx context.Context, partition int, letters []Dead
 }
 
 func (d *DeadLetters) record(partition int, l *DeadLetter) Record {
-	headers := make([]kafka.Header, 0, len(l.Headers)+6)
-	headers = append(headers, l.Headers...)
+	// Ours come first: a foreign header of such a name misleads nobody.
+	headers := make([]kafka.Header, 0, len(l.Headers)+ownHeaders)
 	headers = append(headers,
 		kafka.Header{Key: "dl_reason", Value: []byte(l.Reason)},
 		kafka.Header{Key: "dl_detail", Value: []byte(l.Detail)},
 		kafka.Header{Key: "dl_topic", Value: []byte(d.origin)},
+		kafka.Header{Key: "dl_stream", Value: d.stream},
 		kafka.Header{Key: "dl_partition", Value: strconv.AppendInt(nil, int64(partition), 10)},
 		kafka.Header{Key: "dl_offset", Value: strconv.AppendInt(nil, l.Offset, 10)},
 	)
+	headers = append(headers, l.Headers...)
 	return Record{Key: l.Key, Value: l.Value, Headers: headers, Time: time.Now()}
 }
 
-// truncated halves what is largest in a record that the broker does not take.
+// ownHeaders is how many headers of ours a dead letter has.
+const ownHeaders = 6
+
+// truncated halves what is largest in a record that the broker does not take,
+// and says so in a header.
 func truncated(r Record) Record {
+	ours, theirs := r.Headers[:ownHeaders:ownHeaders], r.Headers[ownHeaders:]
+	if len(theirs) > 0 && theirs[0].Key == "dl_truncated" {
+		theirs = theirs[1:]
+	}
 	switch {
 	case len(r.Value) > 1024:
 		r.Value = r.Value[:len(r.Value)/2]
 	case len(r.Key) > 1024:
 		r.Key = r.Key[:len(r.Key)/2]
 	default:
-		r.Headers = r.Headers[len(r.Headers)-5:] // ours
+		theirs = nil
 	}
-	if last := r.Headers[len(r.Headers)-1]; last.Key != "dl_truncated" {
-		r.Headers = append(r.Headers[:len(r.Headers):len(r.Headers)], kafka.Header{Key: "dl_truncated", Value: []byte("true")})
-	}
+	r.Headers = append(append(ours, kafka.Header{Key: "dl_truncated", Value: []byte("true")}), theirs...)
 	return r
 }

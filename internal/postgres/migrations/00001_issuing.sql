@@ -123,7 +123,8 @@ CREATE TABLE batches (
 -- What every process must agree on. One row.
 CREATE TABLE service (
     one        boolean PRIMARY KEY DEFAULT true CONSTRAINT service_single CHECK (one),
-    partitions int NOT NULL CONSTRAINT service_partitions_positive CHECK (partitions > 0)
+    partitions int NOT NULL CONSTRAINT service_partitions_positive CHECK (partitions > 0),
+    gate       text                            -- why nothing may be issued; null: it may
 );
 INSERT INTO service (partitions) VALUES (12);
 
@@ -135,13 +136,16 @@ RETURN (SELECT 2 * 200 * s.partitions FROM service s);
 -- +goose StatementEnd
 
 -- +goose StatementBegin
--- Begins every transaction of partitions (L0). The shared lock is no lock: it
+-- Begins every transaction of partitions (L0), unless the gate is closed. The shared lock is no lock: it
 -- marks this backend, so that a successor finds it in pg_locks and ends it,
 -- whatever it holds.
 CREATE FUNCTION enter(p_partitions int[], p_epochs bigint[]) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
     PERFORM pg_advisory_xact_lock_shared(m.partition, m.epoch::int)
        FROM unnest(p_partitions, p_epochs) AS m(partition, epoch);
+    IF (SELECT s.gate IS NOT NULL FROM service s) THEN
+        RAISE EXCEPTION USING ERRCODE = 'PP005', MESSAGE = 'the gate is closed: this database has lost what it had acknowledged';
+    END IF;
     IF (SELECT count(*) FROM unnest(p_partitions, p_epochs) AS m(partition, epoch)
           JOIN partitions p ON p.partition = m.partition AND p.epoch = m.epoch) <> cardinality(p_partitions) THEN
         RAISE EXCEPTION USING ERRCODE = 'PP001', MESSAGE = 'fenced: another worker has taken the partition over';

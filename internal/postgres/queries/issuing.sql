@@ -16,6 +16,12 @@ RETURNING epoch, batch_no, next_offset;
 -- name: PartitionByNumber :one
 SELECT * FROM partitions WHERE stream = @stream AND number = @number;
 
+-- Only while the partition is still ours: what a successor has published
+-- beyond what we know is no sign of a loss.
+-- name: CloseGate :execrows
+UPDATE service SET gate = coalesce(gate, @reason::text)
+ WHERE EXISTS (SELECT FROM partitions p WHERE p.partition = @partition AND p.epoch = @epoch AND p.next_offset <= @offset_seen);
+
 -- name: EndPredecessors :one
 SELECT end_predecessors(@partition::int, @epoch::bigint)::bigint;
 

@@ -47,6 +47,33 @@ func (q *Queries) Claim(ctx context.Context, arg ClaimParams) (ClaimRow, error) 
 	return i, err
 }
 
+const CloseGate = `-- name: CloseGate :execrows
+UPDATE service SET gate = coalesce(gate, $1::text)
+ WHERE EXISTS (SELECT FROM partitions p WHERE p.partition = $2 AND p.epoch = $3 AND p.next_offset <= $4)
+`
+
+type CloseGateParams struct {
+	Reason     string
+	Partition  int32
+	Epoch      int64
+	OffsetSeen int64
+}
+
+// Only while the partition is still ours: what a successor has published
+// beyond what we know is no sign of a loss.
+func (q *Queries) CloseGate(ctx context.Context, arg CloseGateParams) (int64, error) {
+	result, err := q.db.Exec(ctx, CloseGate,
+		arg.Reason,
+		arg.Partition,
+		arg.Epoch,
+		arg.OffsetSeen,
+	)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
 const CommitBatches = `-- name: CommitBatches :exec
 SELECT commit_batches(
     $1::timestamptz,

@@ -31,6 +31,45 @@ type Code struct {
 	Code string
 }
 
+type Import struct {
+	Task       int64
+	Pool       int32
+	PoolID     string
+	FileName   string
+	MediaType  string
+	Status     string
+	Error      string
+	Layout     []byte
+	Bytes      int64
+	BytesDone  int64
+	LinesDone  int64
+	Rows       int64
+	Added      int64
+	Moved      int64
+	Unchanged  int64
+	Refused    int64
+	Attempts   int32
+	BodyKept   bool
+	CreatedAt  pgtype.Timestamptz
+	TouchedAt  pgtype.Timestamptz
+	StartedAt  pgtype.Timestamptz
+	FinishedAt pgtype.Timestamptz
+}
+
+type ImportPart struct {
+	Task      int64
+	FirstByte int64
+	Body      []byte
+}
+
+type ImportRefusal struct {
+	Task   int64
+	Line   int64
+	Reason string
+	Value  string
+	Row    string
+}
+
 type Issuance struct {
 	Pool       int32
 	Lot        int32
@@ -103,4 +142,5 @@ type Run struct {
 type Service struct {
 	One        bool
 	Partitions int32
+	Gate       *string
 }

@@ -1,0 +1,107 @@
+package consumer
+
+import (
+	"context"
+	"strconv"
+
+	"github.com/segmentio/kafka-go"
+
+	"promopool/internal/topics"
+)
+
+// tailRecords is how many of the last records of an outcome partition are
+// looked at. Outcomes come in the order of their requests but for repeats, so
+// the highest offset is among the last, unless more repeats than this follow.
+const tailRecords = 2000
+
+// Tails looks at the ends of the topics that the service publishes to.
+type Tails struct {
+	client   *kafka.Client
+	requests topics.Topic
+	topics   []tail
+}
+
+// tail is a topic whose records name the deliveries that they answer.
+type tail struct {
+	topics.Topic
+	fetcher                   *Fetcher
+	stream, partition, offset string // names of headers
+}
+
+// NewTails returns a look at the outcomes and dead letters of requests.
+func NewTails(client *kafka.Client, requests, outcomes, deadLetters topics.Topic) *Tails {
+	of := func(t topics.Topic, stream, partition, offset string) tail {
+		return tail{Topic: t, fetcher: NewFetcher(client, t.Name, DefaultFetchBytes), stream: stream, partition: partition, offset: offset}
+	}
+	return &Tails{client: client, requests: requests, topics: []tail{
+		of(outcomes, "ce_requeststream", "ce_requestpartition", "ce_requestoffset"),
+		of(deadLetters, "dl_stream", "dl_partition", "dl_offset"),
+	}}
+}
+
+// Beyond returns the offset of a delivery of the request partition, at next or
+// later, that has been answered, if there is one.
+func (t *Tails) Beyond(ctx context.Context, partition int, next int64) (offset int64, found bool, err error) {
+	for _, topic := range t.topics {
+		ends, err := t.ends(ctx, topic.Topic, partition)
+		if err != nil {
+			return 0, false, err
+		}
+		for p, end := range ends {
+			offset, found, err := t.scan(ctx, &topic, p, end, partition, next)
+			if found || err != nil {
+				return offset, found, err
+			}
+		}
+	}
+	return 0, false, nil
+}
+
+// tailSpan is the tail of one partition.
+type tailSpan struct{ from, end int64 }
+
+// ends finds the tails that answers to a request partition can be in: one
+// where the topics have as many partitions, else all of them.
+func (t *Tails) ends(ctx context.Context, topic topics.Topic, partition int) (map[int]tailSpan, error) {
+	var asked []kafka.OffsetRequest
+	for p := range topic.Partitions {
+		if topic.Partitions != t.requests.Partitions || p == partition {
+			asked = append(asked, kafka.FirstOffsetOf(p), kafka.LastOffsetOf(p))
+		}
+	}
+	resp, err := t.client.ListOffsets(ctx, &kafka.ListOffsetsRequest{Topics: map[string][]kafka.OffsetRequest{topic.Name: asked}})
+	if err != nil {
+		return nil, err
+	}
+	ends := map[int]tailSpan{}
+	for _, p := range resp.Topics[topic.Name] {
+		if p.Error != nil {
+			return nil, p.Error
+		}
+		ends[p.Partition] = tailSpan{max(p.FirstOffset, p.LastOffset-tailRecords), p.LastOffset}
+	}
+	return ends, nil
+}
+
+func (t *Tails) scan(ctx context.Context, topic *tail, p int, span tailSpan, partition int, next int64) (int64, bool, error) {
+	for at := span.from; at < span.end; {
+		got, err := topic.fetcher.Fetch(ctx, p, at)
+		if err != nil {
+			return 0, false, err
+		}
+		for i := range got.Records {
+			r := &got.Records[i]
+			if string(Header(r, topic.stream)) != t.requests.Stream || string(Header(r, topic.partition)) != strconv.Itoa(partition) {
+				continue
+			}
+			if offset, err := strconv.ParseInt(string(Header(r, topic.offset)), 10, 64); err == nil && offset >= next {
+				return offset, true, nil
+			}
+		}
+		if got.Next <= at {
+			break // an open transaction, not ours, ends what can be read
+		}
+		at = got.Next
+	}
+	return 0, false, nil
+}
