@@ -26,7 +26,7 @@ var imports = map[string][]string{
 	"internal/consumer": {"internal/domain", "internal/issuing", "internal/producer", "internal/topics"},
 	"internal/issuing":  {"internal/domain"},
 	"internal/domain":   {},
-	"internal/postgres": {"internal/domain", "internal/issuing", "internal/postgres/internal/db"},
+	"internal/postgres": {"internal/domain", "internal/importing", "internal/issuing", "internal/postgres/internal/db"},
 	"internal/producer": {"internal/domain", "internal/topics"},
 	"internal/topics":   {"internal/domain"},
 

@@ -1,6 +1,9 @@
 package domain
 
-import "time"
+import (
+	"errors"
+	"time"
+)
 
 // ImportStatus is where an import is in its life:
 // waiting → running → completed, completed_with_refusals, failed or cancelled.
@@ -18,6 +21,20 @@ const (
 
 // Ended reports whether nothing will change any more.
 func (s ImportStatus) Ended() bool { return s != ImportWaiting && s != ImportRunning }
+
+// Errors of an upload. Nothing of it stays.
+var (
+	ErrFileEmpty    = errors.New("the file is empty")
+	ErrFileTooLarge = errors.New("the file is too large")
+	ErrFileBroken   = errors.New("the upload broke off")
+)
+
+// Upload says what a file is and which pool it is for.
+type Upload struct {
+	PoolID    string
+	FileName  string
+	MediaType string
+}
 
 // Import is the task of filling a pool from a file. Every code that it counts
 // as added can be issued, subject to its window and the pool's state.

@@ -10,34 +10,25 @@ import (
 	"promopool/internal/domain"
 )
 
-// Errors of an upload. Their text is for its sender.
-var (
-	ErrEmpty    = errors.New("the file is empty")
-	ErrTooLarge = errors.New("the file is too large")
-	ErrBroken   = errors.New("the upload broke off")
-)
-
 // partSize is how much of an upload is in memory, and in a row of the database.
 const partSize = 512 << 10
-
-// Upload says what a file is.
-type Upload struct {
-	PoolID    string
-	FileName  string
-	MediaType string
-}
 
 // UploadStore keeps files that arrive.
 type UploadStore interface {
 	// BeginImport opens an upload, seen by nobody until it is submitted.
 	// domain.ErrNotFound: there is no such pool; domain.ErrState: it is archived.
-	BeginImport(ctx context.Context, u Upload) (task int64, err error)
+	BeginImport(ctx context.Context, u domain.Upload) (task int64, err error)
 	// AppendImport keeps a part durably.
 	AppendImport(ctx context.Context, task, offset int64, part []byte) error
 	// SubmitImport hands the upload to the runners.
 	SubmitImport(ctx context.Context, task int64) (domain.Import, error)
 	// AbandonImport forgets an upload. Safe to repeat.
 	AbandonImport(ctx context.Context, task int64) error
+	// Import returns a submitted import. domain.ErrNotFound.
+	Import(ctx context.Context, task int64) (domain.Import, error)
+	// Refusals returns those behind a line, in the file's order, none when
+	// there are no more.
+	Refusals(ctx context.Context, task, line int64, limit int) ([]domain.Refusal, error)
 }
 
 // Intake takes uploads in.
@@ -56,7 +47,7 @@ func NewIntake(store UploadStore, limit int64, wake func()) *Intake {
 // Receive keeps a file in the database as it streams in, and returns when it is
 // there in full: from then on it is imported, whatever becomes of this process.
 // Of an upload that breaks off nothing stays.
-func (in *Intake) Receive(ctx context.Context, u Upload, file io.Reader) (domain.Import, error) {
+func (in *Intake) Receive(ctx context.Context, u domain.Upload, file io.Reader) (domain.Import, error) {
 	task, err := in.store.BeginImport(ctx, u)
 	if err != nil {
 		return domain.Import{}, err
@@ -82,10 +73,10 @@ func (in *Intake) keep(ctx context.Context, task int64, file io.Reader) error {
 	for last := false; !last; {
 		n, err := fill(part, file)
 		if last = errors.Is(err, io.EOF); err != nil && !last {
-			return fmt.Errorf("%w: %w", ErrBroken, err)
+			return fmt.Errorf("%w: %w", domain.ErrFileBroken, err)
 		}
 		if offset+int64(n) > in.limit {
-			return fmt.Errorf("%w: at most %d bytes", ErrTooLarge, in.limit)
+			return fmt.Errorf("%w: at most %d bytes", domain.ErrFileTooLarge, in.limit)
 		}
 		if n == 0 {
 			break
@@ -96,7 +87,7 @@ func (in *Intake) keep(ctx context.Context, task int64, file io.Reader) error {
 		offset += int64(n)
 	}
 	if offset == 0 {
-		return ErrEmpty
+		return domain.ErrFileEmpty
 	}
 	return nil
 }
@@ -110,4 +101,29 @@ func fill(part []byte, file io.Reader) (n int, err error) {
 		n += m
 	}
 	return n, err
+}
+
+// WriteRejected writes the refused rows of an import as they came, as CSV with
+// two columns more: line and reason. It can be corrected and uploaded as it is.
+func (in *Intake) WriteRejected(ctx context.Context, task int64, w io.Writer) error {
+	i, err := in.store.Import(ctx, task)
+	if err != nil {
+		return err
+	}
+	out := newRejected(w, i.Layout)
+	for line := int64(0); ; {
+		page, err := in.store.Refusals(ctx, task, line, 1000)
+		if err != nil {
+			return err
+		}
+		if len(page) == 0 {
+			return out.close()
+		}
+		for _, r := range page {
+			if err := out.write(r); err != nil {
+				return err
+			}
+			line = r.Line
+		}
+	}
 }

@@ -1,8 +1,8 @@
 package importing
 
 import (
-	"context"
 	"encoding/csv"
+	"errors"
 	"io"
 	"strconv"
 	"strings"
@@ -29,48 +29,41 @@ func plain(cell string) string {
 	return cell
 }
 
-// RefusalPages returns refusals of an import behind a line, in the file's
-// order, some at a time; none when there are no more.
-type RefusalPages func(ctx context.Context, line int64) ([]domain.Refusal, error)
+// rejected writes a file of refused rows.
+type rejected struct {
+	out       *csv.Writer
+	delimiter byte
+	row       []string // a cell a column, then line and reason
+	err       error    // of the header
+}
 
-// WriteRejected writes the refused rows as they came, as CSV with two columns
-// more: line and reason. It can be corrected and uploaded as it is.
-func WriteRejected(ctx context.Context, w io.Writer, layout *domain.Layout, pages RefusalPages) error {
+func newRejected(w io.Writer, layout *domain.Layout) *rejected {
 	if layout == nil { // the file was not even looked at, so nothing was refused
 		layout = &domain.Layout{Delimiter: ",", Columns: domain.Columns}
 	}
-	out := csv.NewWriter(w)
-	out.Comma = rune(layout.Delimiter[0])
-	width := len(layout.Columns)
-	row := make([]string, width+2)
+	r := &rejected{out: csv.NewWriter(w), delimiter: layout.Delimiter[0], row: make([]string, len(layout.Columns)+2)}
+	r.out.Comma = rune(r.delimiter)
 	for i, c := range layout.Columns {
-		if row[i] = string(c); layout.Header != nil {
-			row[i] = defuse(layout.Header[i])
+		if r.row[i] = string(c); layout.Header != nil {
+			r.row[i] = defuse(layout.Header[i])
 		}
 	}
-	row[width], row[width+1] = "line", "reason"
-	if err := out.Write(row); err != nil {
-		return err
-	}
-	for line := int64(0); ; {
-		page, err := pages(ctx, line)
-		if err != nil {
-			return err
-		}
-		if len(page) == 0 {
-			break
-		}
-		for _, r := range page {
-			fillCells(row[:width], r.Row, layout.Delimiter[0])
-			row[width], row[width+1] = strconv.FormatInt(r.Line, 10), string(r.Reason)
-			if err := out.Write(row); err != nil {
-				return err
-			}
-			line = r.Line
-		}
-	}
-	out.Flush()
-	return out.Error()
+	n := len(layout.Columns)
+	r.row[n], r.row[n+1] = "line", "reason"
+	r.err = r.out.Write(r.row)
+	return r
+}
+
+func (r *rejected) write(f domain.Refusal) error {
+	n := len(r.row) - 2
+	fillCells(r.row[:n], f.Row, r.delimiter)
+	r.row[n], r.row[n+1] = strconv.FormatInt(f.Line, 10), string(f.Reason)
+	return r.out.Write(r.row)
+}
+
+func (r *rejected) close() error {
+	r.out.Flush()
+	return errors.Join(r.err, r.out.Error())
 }
 
 // fillCells puts the cells of a row into their columns; a row that has no
@@ -86,6 +79,3 @@ func fillCells(into []string, row string, delimiter byte) {
 		into[i] = defuse(string(c))
 	}
 }
-
-// Template is a file of codes with all columns and no rows.
-const Template = "code,issue_start,issue_end,available_from,available_till\r\n"
