@@ -1,0 +1,322 @@
+// Package schemas_test holds the published schemas, their examples, and the
+// code that writes and reads the events together.
+package schemas_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/santhosh-tekuri/jsonschema/v6"
+	"github.com/segmentio/kafka-go"
+	"go.yaml.in/yaml/v3"
+	"pgregory.net/rapid"
+
+	"promopool/internal/consumer"
+	"promopool/internal/domain"
+	"promopool/internal/topics"
+)
+
+func read(t *testing.T, path string) []byte {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// schema is the compiled schema of an event type such as promopool.code.issued.
+func schema(t *testing.T, eventType string) *jsonschema.Schema {
+	t.Helper()
+	c := jsonschema.NewCompiler()
+	c.AssertFormat()
+	file := strings.TrimPrefix(eventType, "promopool.") + ".json"
+	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(read(t, file)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := doc.(map[string]any)["$id"], domain.DataSchema(eventType); got != want {
+		t.Errorf("the $id of %s is %v, want %s", file, got, want)
+	}
+	if err := c.AddResource(file, doc); err != nil {
+		t.Fatal(err)
+	}
+	s, err := c.Compile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func valid(s *jsonschema.Schema, event []byte) error {
+	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(event))
+	if err != nil {
+		return err
+	}
+	return s.Validate(doc)
+}
+
+// wantFields checks that an event of ours has just the fields that its schema
+// names, all of them required.
+func wantFields(t *rapid.T, s *jsonschema.Schema, event []byte) {
+	var fields map[string]json.RawMessage
+	if err := json.Unmarshal(event, &fields); err != nil {
+		t.Fatal(err)
+	}
+	got := slices.Sorted(maps.Keys(fields))
+	if want := slices.Sorted(maps.Keys(s.Properties)); !slices.Equal(got, want) {
+		t.Fatalf("fields %v, want %v", got, want)
+	}
+	if want := slices.Sorted(slices.Values(s.Required)); !slices.Equal(got, want) {
+		t.Fatalf("fields %v, required are %v", got, want)
+	}
+}
+
+var (
+	eventID = rapid.StringN(1, -1, domain.MaxIDBytes).Filter(domain.ValidEventID)
+	moment  = rapid.Custom(func(t *rapid.T) time.Time {
+		return time.UnixMicro(rapid.Int64Range(0, 9e16).Draw(t, "µs")).UTC()
+	})
+	context = rapid.SampledFrom([][]byte{nil, []byte(`{}`), []byte(`{"a": [1, {"b": null}]}`)})
+)
+
+func TestIssuedConforms(t *testing.T) {
+	s := schema(t, domain.TypeCodeIssued)
+	rapid.Check(t, func(t *rapid.T) {
+		i := &domain.Issuance{
+			Pool: &domain.Pool{
+				ID:            rapid.StringMatching(`[a-z0-9][a-z0-9-]{0,62}`).Draw(t, "pool"),
+				CampaignID:    rapid.StringMatching(`[a-z0-9][a-z0-9-]{0,62}`).Draw(t, "campaign"),
+				ParameterName: rapid.StringMatching(`[A-Za-z_][A-Za-z0-9_]{0,62}`).Draw(t, "parameter"),
+			},
+			Code:       rapid.StringN(1, -1, 200).Draw(t, "code"),
+			RequestID:  eventID.Draw(t, "request"),
+			CustomerID: eventID.Draw(t, "customer"),
+			Context:    context.Draw(t, "context"),
+			IssuedAt:   moment.Draw(t, "issued_at"),
+			ValidFrom:  moment.Draw(t, "valid_from"),
+		}
+		if rapid.Bool().Draw(t, "ends") {
+			i.ValidUntil = moment.Draw(t, "valid_until")
+		}
+		event := domain.AppendIssued(nil, i)
+		if err := valid(s, event); err != nil {
+			t.Fatalf("%v\n%s", err, event)
+		}
+		wantFields(t, s, event)
+	})
+}
+
+func TestRejectedConforms(t *testing.T) {
+	s := schema(t, domain.TypeCodeRejected)
+	rapid.Check(t, func(t *rapid.T) {
+		o := &domain.Outcome{
+			Request: &domain.Request{
+				RequestID: eventID.Draw(t, "request"), PoolID: eventID.Draw(t, "pool"), CustomerID: eventID.Draw(t, "customer"),
+				Context: context.Draw(t, "context"),
+			},
+			Verdict: domain.Rejected, Reason: rapid.SampledFrom(domain.Reasons).Draw(t, "reason"), DecidedAt: moment.Draw(t, "at"),
+		}
+		event := domain.AppendRejected(nil, o)
+		if err := valid(s, event); err != nil {
+			t.Fatalf("%v\n%s", err, event)
+		}
+		wantFields(t, s, event)
+	})
+}
+
+func TestReasonsAgree(t *testing.T) {
+	var want []any
+	for _, r := range domain.Reasons {
+		want = append(want, r.String())
+	}
+	if diff := cmp.Diff(want, schema(t, domain.TypeCodeRejected).Properties["reason"].Enum.Values); diff != "" {
+		t.Errorf("reasons (-domain +schema):\n%s", diff)
+	}
+}
+
+// TestRequestedAgrees: the schema and the decoder accept the same events, as
+// far as a schema can tell.
+func TestRequestedAgrees(t *testing.T) {
+	s := schema(t, domain.TypeCodeRequested)
+	values := rapid.SampledFrom([]string{
+		`"r-1"`, `"r-1"`, `"r-1"`, `"r-1"`, `""`, `"\u0000"`, `"a\nb"`, `null`, `17`, `[]`, `{}`, `{"a": {"b": 1}}`, `true`,
+		`"` + strings.Repeat("x", 200) + `"`, `"` + strings.Repeat("x", 201) + `"`,
+		`"2026-07-01T10:00:00Z"`, `"2026-07-01T10:00:00.123456789+02:00"`, `"2026-07-01t10:00:00z"`, `"2026-07-01T10:00:00"`, `"2026-07-01"`,
+		`"2026-02-30T10:00:00Z"`, `"2026-07-01T24:00:00Z"`, `"2026-07-01T9:00:00Z"`, `"2026-07-01T10:00:00,5Z"`, `"2026-07-01T10:00:00+24:00"`,
+	})
+	rapid.Check(t, func(t *rapid.T) {
+		var members []string
+		for _, name := range []string{"request_id", "pool_id", "customer_id"} {
+			if rapid.IntRange(0, 20).Draw(t, "there") > 0 {
+				members = append(members, fmt.Sprintf("%q: %s", name, values.Draw(t, name)))
+			}
+		}
+		for _, name := range []string{"expires_at", "context", "more"} {
+			if rapid.Bool().Draw(t, "there") {
+				members = append(members, fmt.Sprintf("%q: %s", name, values.Draw(t, name)))
+			}
+		}
+		event := []byte("{" + strings.Join(members, ", ") + "}")
+		err := valid(s, event)
+		if _, m := consumer.Decode(&consumer.Record{Value: event}); (m == nil) != (err == nil) {
+			t.Fatalf("%s\nis malformed by the decoder: %+v\nand by the schema: %v", event, m, err)
+		}
+	})
+}
+
+func TestExamples(t *testing.T) {
+	files, err := filepath.Glob("examples/*.json")
+	if err != nil || len(files) == 0 {
+		t.Fatal("no examples", err)
+	}
+	for _, file := range files {
+		t.Run(filepath.Base(file), func(t *testing.T) {
+			event := read(t, file)
+			name := strings.Split(filepath.Base(file), ".")
+			eventType := "promopool." + name[0] + "." + name[1]
+			record := &consumer.Record{Value: event}
+			if name[2] == "structured" {
+				record.Headers = []kafka.Header{{Key: "content-type", Value: []byte("application/cloudevents+json")}}
+				var envelope struct{ Data json.RawMessage }
+				if err := json.Unmarshal(event, &envelope); err != nil {
+					t.Fatal(err)
+				}
+				event = envelope.Data
+			}
+			if err := valid(schema(t, eventType), event); err != nil {
+				t.Errorf("%s: %v", file, err)
+			}
+			if eventType != domain.TypeCodeRequested {
+				return
+			}
+			if _, m := consumer.Decode(record); m != nil {
+				t.Errorf("%s is malformed: %+v", file, *m)
+			}
+		})
+	}
+}
+
+// TestExampleOutcomes: the examples are what the service would answer.
+func TestExampleOutcomes(t *testing.T) {
+	r, m := consumer.Decode(&consumer.Record{Value: read(t, "examples/code.requested.json")})
+	if m != nil {
+		t.Fatal(*m)
+	}
+	at := time.Date(2026, 6, 30, 10, 0, 0, 123456000, time.UTC)
+	july := time.Date(2026, 7, 1, 0, 0, 0, 0, time.UTC)
+	wantSame(t, "examples/code.issued.json", domain.AppendIssued(nil, &domain.Issuance{
+		Pool: &domain.Pool{ID: r.PoolID, CampaignID: "summer", ParameterName: "promo_code"},
+		Code: "SUMMER-7KQ2-M9XD", RequestID: r.RequestID, CustomerID: r.CustomerID, Context: r.Context,
+		IssuedAt: at, ValidFrom: july, ValidUntil: july.AddDate(0, 0, 30),
+	}))
+	r.Context = nil
+	wantSame(t, "examples/code.rejected.json", domain.AppendRejected(nil, &domain.Outcome{
+		Request: &r, Verdict: domain.Rejected, Reason: domain.PoolExhausted, DecidedAt: at,
+	}))
+}
+
+// wantSame compares JSON texts but for blanks.
+func wantSame(t *testing.T, file string, event []byte) {
+	t.Helper()
+	var want, got bytes.Buffer
+	if json.Compact(&want, read(t, file)) != nil || json.Compact(&got, event) != nil {
+		t.Fatal("not JSON", file)
+	}
+	if diff := cmp.Diff(want.String(), got.String()); diff != "" {
+		t.Errorf("%s (-file +event):\n%s", file, diff)
+	}
+}
+
+func asyncAPI(t *testing.T) map[string]any {
+	t.Helper()
+	var doc map[string]any
+	if err := yaml.Unmarshal(read(t, "asyncapi.yaml"), &doc); err != nil {
+		t.Fatal(err)
+	}
+	return doc
+}
+
+// at follows a JSON pointer.
+func at(doc any, pointer string) (any, bool) {
+	for name := range strings.SplitSeq(strings.TrimPrefix(pointer, "/"), "/") {
+		members, _ := doc.(map[string]any)
+		var ok bool
+		if doc, ok = members[name]; !ok {
+			return nil, false
+		}
+	}
+	return doc, true
+}
+
+func TestAsyncAPIReferences(t *testing.T) {
+	doc := asyncAPI(t)
+	found := 0
+	var walk func(any)
+	walk = func(v any) {
+		switch v := v.(type) {
+		case map[string]any:
+			if ref, ok := v["$ref"].(string); ok {
+				found++
+				if pointer, ok := strings.CutPrefix(ref, "#"); !ok {
+					read(t, ref)
+				} else if _, ok := at(doc, pointer); !ok {
+					t.Errorf("%s leads nowhere", ref)
+				}
+			}
+			for _, member := range v {
+				walk(member)
+			}
+		case []any:
+			for _, element := range v {
+				walk(element)
+			}
+		}
+	}
+	walk(doc)
+	if found == 0 {
+		t.Error("no references")
+	}
+}
+
+// TestAsyncAPIAgrees: what the description says of names is what the code says.
+func TestAsyncAPIAgrees(t *testing.T) {
+	doc := asyncAPI(t)
+	names := topics.Named("promo.")
+	for pointer, want := range map[string]any{
+		"/channels/codeRequests/address":                                                    names.Requests,
+		"/channels/codeOutcomes/address":                                                    names.Outcomes,
+		"/channels/deadLetters/address":                                                     names.DeadLetters,
+		"/operations/answerCodeRequests/bindings/kafka/groupId/enum":                        []any{names.IssuingGroup},
+		"/components/messages/codeRequested/headers/properties/ce_type/const":               domain.TypeCodeRequested,
+		"/components/messages/codeRequestedStructured/payload/schema/properties/type/const": domain.TypeCodeRequested,
+		"/components/messages/codeIssued/headers/properties/ce_type/const":                  domain.TypeCodeIssued,
+		"/components/messages/codeIssued/headers/properties/ce_dataschema/const":            domain.DataSchema(domain.TypeCodeIssued),
+		"/components/messages/codeRejected/headers/properties/ce_type/const":                domain.TypeCodeRejected,
+		"/components/messages/codeRejected/headers/properties/ce_dataschema/const":          domain.DataSchema(domain.TypeCodeRejected),
+		"/components/schemas/outcomeHeaders/properties/ce_source/const":                     domain.Source,
+		"/components/messages/deadLetter/headers/properties/dl_reason/enum":                 deadLetterReasons(),
+	} {
+		got, _ := at(doc, pointer)
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s (-code +asyncapi.yaml):\n%s", pointer, diff)
+		}
+	}
+}
+
+func deadLetterReasons() []any {
+	var reasons []any
+	for _, d := range consumer.Defects {
+		reasons = append(reasons, string(d))
+	}
+	return append(reasons, domain.Poison.String())
+}
