@@ -20,7 +20,7 @@ const module = "promopool/"
 var imports = map[string][]string{
 	"cmd/promopool": {"internal/cli"},
 
-	"internal/cli": {"internal/app", "internal/devstack", "internal/domain", "internal/postgres", "internal/topics", "internal/verify"},
+	"internal/cli": {"internal/app", "internal/bench", "internal/devstack", "internal/domain", "internal/postgres", "internal/topics", "internal/verify"},
 	"internal/app": {"internal/consumer", "internal/domain", "internal/httpapi", "internal/importing", "internal/issuing", "internal/postgres", "internal/producer", "internal/topics"},
 
 	"internal/consumer": {"internal/domain", "internal/issuing", "internal/producer", "internal/topics"},
@@ -39,6 +39,11 @@ var imports = map[string][]string{
 	"internal/child":    {},
 	"internal/devstack": {"internal/child"},
 
+	"internal/bench": {
+		"internal/child", "internal/consumer", "internal/devstack", "internal/domain", "internal/issuing", "internal/kafkatest",
+		"internal/postgres", "internal/producer", "internal/topics",
+	},
+
 	// For tests, and the bench.
 	"internal/kafkatest": {"internal/child", "internal/devstack"},
 	"internal/pgtest":    {"internal/devstack"},
@@ -48,10 +53,10 @@ var imports = map[string][]string{
 // module or of a folder in one. A library without a row is anybody's.
 var owners = map[string][]string{
 	"github.com/segmentio/kafka-go": {
-		"internal/app", "internal/consumer", "internal/devstack", "internal/kafkatest", "internal/producer", "internal/topics", "internal/verify",
+		"internal/app", "internal/bench", "internal/consumer", "internal/devstack", "internal/kafkatest", "internal/producer", "internal/topics", "internal/verify",
 	},
 	"github.com/jackc/pgx/v5": {
-		"internal/app", "internal/devstack", "internal/pgtest", "internal/postgres", "internal/postgres/internal/db", "internal/verify",
+		"internal/app", "internal/bench", "internal/devstack", "internal/pgtest", "internal/postgres", "internal/postgres/internal/db", "internal/verify",
 	},
 	"github.com/pressly/goose/v3":                {"internal/postgres"},
 	"github.com/twmb/franz-go/pkg/kfake":         {"internal/devstack"},
@@ -60,7 +65,7 @@ var owners = map[string][]string{
 	"github.com/spf13/cobra":                     {"internal/cli"},
 	"github.com/spf13/pflag":                     {"internal/cli"},
 	"github.com/rs/zerolog": {
-		"internal/app", "internal/cli", "internal/consumer", "internal/devstack", "internal/httpapi", "internal/importing", "internal/issuing", "internal/producer",
+		"internal/app", "internal/bench", "internal/cli", "internal/consumer", "internal/devstack", "internal/httpapi", "internal/importing", "internal/issuing", "internal/producer",
 	},
 	"testing": {"internal/kafkatest", "internal/pgtest"},
 }

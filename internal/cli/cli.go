@@ -96,6 +96,7 @@ flag wins over the variable, the variable over the default.`,
 		return fmt.Errorf("%w: see %s --help", err, cmd.CommandPath())
 	})
 	root.AddCommand(p.devCommand(), p.serveCommand(), p.migrateCommand(), p.verifyCommand())
+	root.AddCommand(p.benchCommand())
 
 	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd()

@@ -1,0 +1,151 @@
+package bench
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"promopool/internal/consumer"
+	"promopool/internal/domain"
+	"promopool/internal/producer"
+)
+
+const (
+	// warming is how long a load runs before it is measured; spent is how many
+	// seconds of a full load a round sends in all.
+	warming   = 600 * time.Millisecond
+	measuring = 2 * time.Second
+	spent     = (warming + measuring) * 16 / 10
+)
+
+// load sends requests when they are due, whatever becomes of those before, and
+// looks for their outcomes. What is due at one time goes to a partition as one
+// batch; the partitions take turns.
+type load struct {
+	w     *world
+	start time.Time
+	base  []int64 // where the requests of each partition begin
+	parts [partitions]struct {
+		records []producer.Record
+		due     []time.Duration // after start, by record
+	}
+
+	mu        sync.Mutex
+	latencies []float64 // guarded by mu; milliseconds, of those due after warming
+}
+
+// latency measures what passes between the time at which a request is to be
+// published and the time at which its outcome has been read.
+func (w *world) latency(ctx context.Context, rate float64) (Latency, error) {
+	l := &load{w: w}
+	perTick := rate * w.Linger.Seconds() / partitions
+	total := 0
+	for p := range l.parts {
+		part := &l.parts[p]
+		shift := w.Linger * time.Duration(p) / partitions
+		for tick := 0; ; tick++ {
+			due := shift + time.Duration(tick)*w.Linger
+			if due >= warming+measuring {
+				break
+			}
+			for float64(len(part.records)) < math.Round(float64(tick+1)*perTick) {
+				part.records = append(part.records, w.requests.record())
+				part.due = append(part.due, due)
+			}
+		}
+		total += len(part.records)
+	}
+	var err error
+	if l.base, err = w.ends(ctx, w.names.Requests); err != nil {
+		return Latency{}, err
+	}
+	from, err := w.ends(ctx, w.names.Outcomes)
+	if err != nil {
+		return Latency{}, err
+	}
+	giveUp, cancel := context.WithTimeout(ctx, warming+measuring+patience)
+	defer cancel()
+	all, ctx := errgroup.WithContext(giveUp)
+	l.start = time.Now().Add(20 * time.Millisecond)
+	for p := range l.parts {
+		all.Go(func() error { return l.send(ctx, p) })
+		all.Go(func() error { return l.read(ctx, p, from[p]) })
+	}
+	if err := all.Wait(); err != nil {
+		return Latency{}, err
+	}
+	w.issued += int64(total)
+	return summary(rate, time.Since(l.start), total, l.latencies), nil
+}
+
+func (l *load) send(ctx context.Context, p int) error {
+	part := &l.parts[p]
+	for next := 0; next < len(part.records); {
+		if wait := time.Until(l.start.Add(part.due[next])); wait > 0 {
+			time.Sleep(wait)
+		}
+		// When the last publish took long, all that has come due meanwhile.
+		end, now := next, time.Since(l.start)
+		for end < len(part.records) && part.due[end] <= now {
+			end++
+		}
+		for i := next; i < end; i++ {
+			part.records[i].Time = time.Now()
+		}
+		if err := l.w.producer.Publish(ctx, l.w.names.Requests, p, part.records[next:end]); err != nil {
+			return err
+		}
+		next = end
+	}
+	return ctx.Err()
+}
+
+// read finds each outcome's request by the offset that it names.
+func (l *load) read(ctx context.Context, p int, at int64) error {
+	part := &l.parts[p]
+	fetcher := consumer.NewFetcher(l.w.client, l.w.names.Outcomes, 1<<20)
+	var latencies []float64
+	for missing := len(part.records); missing > 0; {
+		got, err := fetcher.Fetch(ctx, p, at)
+		if err != nil {
+			return fmt.Errorf("%d outcomes of partition %d are missing: %w", missing, p, err)
+		}
+		now := time.Since(l.start)
+		for i := range got.Records {
+			r := &got.Records[i]
+			if kind := string(consumer.Header(r, "ce_type")); kind != domain.TypeCodeIssued {
+				return fmt.Errorf("an outcome is %s: %s", kind, r.Value)
+			}
+			offset, err := strconv.ParseInt(string(consumer.Header(r, "ce_requestoffset")), 10, 64)
+			if err != nil {
+				return err
+			}
+			due := part.due[offset-l.base[p]]
+			if missing--; due >= warming {
+				latencies = append(latencies, float64(now-due)/1e6)
+			}
+		}
+		at = got.Next
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.latencies = append(l.latencies, latencies...)
+	return nil
+}
+
+func summary(rate float64, took time.Duration, sent int, latencies []float64) Latency {
+	slices.Sort(latencies)
+	at := func(q float64) float64 {
+		if len(latencies) == 0 {
+			return 0
+		}
+		return latencies[int(q*float64(len(latencies)-1))]
+	}
+	return Latency{Rate: rate, Achieved: float64(sent) / took.Seconds(), P50: at(0.5), P99: at(0.99), Max: at(1), Measured: len(latencies)}
+}

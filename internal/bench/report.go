@@ -1,0 +1,205 @@
+package bench
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"slices"
+	"text/tabwriter"
+)
+
+// Settings are what the figures were measured with.
+type Settings struct {
+	Kafka        string  `json:"kafka"`
+	PostgreSQL   string  `json:"postgresql"`
+	Go           string  `json:"go"`
+	System       string  `json:"system"`
+	Cores        int     `json:"cores"`
+	Partitions   int     `json:"partitions"`
+	Requests     int     `json:"requests"` // of a round's backlog
+	EventBytes   int     `json:"event_bytes"`
+	Headers      int     `json:"event_headers"`
+	BatchBytes   int     `json:"request_batch_bytes"`
+	FetchBytes   int     `json:"fetch_bytes"`
+	LingerMS     float64 `json:"load_linger_ms"`
+	Workers      int     `json:"baseline_workers"`
+	TunedWorkers int     `json:"tuned_baseline_workers"`
+}
+
+// Round is what one round measured, in requests a second.
+type Round struct {
+	A          float64 `json:"topic_to_topic"`
+	B          float64 `json:"commit_only"`
+	C          float64 `json:"baseline"`
+	Tuned      float64 `json:"tuned_baseline"`
+	D          float64 `json:"promopool"`
+	ServiceCPU float64 `json:"service_cpu_us_per_request"`
+	Tenth      Latency `json:"latency_at_tenth"`
+	Half       Latency `json:"latency_at_half"`
+	Full       Latency `json:"latency_at_full"`
+}
+
+func (r *Round) bound() float64 { return over(1, over(1, r.A)+over(1, r.B)) }
+
+// Latency is in milliseconds, from when a request was to be published until
+// its outcome was read, under an open load.
+type Latency struct {
+	Rate     float64 `json:"offered_per_second"`
+	Achieved float64 `json:"answered_per_second"`
+	P50      float64 `json:"p50_ms"`
+	P99      float64 `json:"p99_ms"`
+	Max      float64 `json:"max_ms"`
+	Measured int     `json:"measured"`
+}
+
+// Spread is a median over the rounds, with the least and the most.
+type Spread struct {
+	Median float64 `json:"median"`
+	Least  float64 `json:"least"`
+	Most   float64 `json:"most"`
+}
+
+// Report is the outcome of a run.
+type Report struct {
+	Settings Settings `json:"settings"`
+	Summary  Summary  `json:"summary"`
+	Rounds   []Round  `json:"rounds"`
+}
+
+// Summary is over all rounds. Ratios are of figures of the same round.
+type Summary struct {
+	A          Spread                   `json:"topic_to_topic"`
+	B          Spread                   `json:"commit_only"`
+	Bound      Spread                   `json:"bound"`
+	C          Spread                   `json:"baseline"`
+	Tuned      Spread                   `json:"tuned_baseline"`
+	D          Spread                   `json:"promopool"`
+	OfBound    Spread                   `json:"promopool_to_bound"`
+	OfBaseline Spread                   `json:"promopool_to_baseline"`
+	OfTuned    Spread                   `json:"promopool_to_tuned_baseline"`
+	ServiceCPU Spread                   `json:"service_cpu_us_per_request"`
+	Latency    map[string]LatencySpread `json:"latency"`
+}
+
+// LatencySpread sums the latencies at one load up.
+type LatencySpread struct {
+	Rate     Spread `json:"offered_per_second"`
+	Achieved Spread `json:"answered_per_second"`
+	P50      Spread `json:"p50_ms"`
+	P99      Spread `json:"p99_ms"`
+	Max      Spread `json:"max_ms"`
+}
+
+// The loads at which latency is measured, by their part of (d).
+var loads = []struct {
+	name string
+	of   func(*Round) *Latency
+}{
+	{"tenth", func(r *Round) *Latency { return &r.Tenth }},
+	{"half", func(r *Round) *Latency { return &r.Half }},
+	{"full", func(r *Round) *Latency { return &r.Full }},
+}
+
+func (r *Report) summarise() {
+	over := func(f func(*Round) float64) Spread { return spread(r.Rounds, f) }
+	r.Summary = Summary{
+		A:          over(func(r *Round) float64 { return r.A }),
+		B:          over(func(r *Round) float64 { return r.B }),
+		Bound:      over((*Round).bound),
+		C:          over(func(r *Round) float64 { return r.C }),
+		Tuned:      over(func(r *Round) float64 { return r.Tuned }),
+		D:          over(func(r *Round) float64 { return r.D }),
+		OfBound:    over(func(r *Round) float64 { return ratio(r.D, r.bound()) }),
+		OfBaseline: over(func(r *Round) float64 { return ratio(r.D, r.C) }),
+		OfTuned:    over(func(r *Round) float64 { return ratio(r.D, r.Tuned) }),
+		ServiceCPU: over(func(r *Round) float64 { return r.ServiceCPU }),
+		Latency:    map[string]LatencySpread{},
+	}
+	for _, l := range loads {
+		r.Summary.Latency[l.name] = LatencySpread{
+			Rate:     over(func(r *Round) float64 { return l.of(r).Rate }),
+			Achieved: over(func(r *Round) float64 { return l.of(r).Achieved }),
+			P50:      over(func(r *Round) float64 { return l.of(r).P50 }),
+			P99:      over(func(r *Round) float64 { return l.of(r).P99 }),
+			Max:      over(func(r *Round) float64 { return l.of(r).Max }),
+		}
+	}
+}
+
+func over(a, b float64) float64 { return ratio(a, b) }
+
+// ratio is 0 where something was not measured.
+func ratio(a, b float64) float64 {
+	if b == 0 {
+		return 0
+	}
+	return a / b
+}
+
+func spread(rounds []Round, f func(*Round) float64) Spread {
+	values := make([]float64, len(rounds))
+	for i := range rounds {
+		values[i] = f(&rounds[i])
+	}
+	slices.Sort(values)
+	n := len(values)
+	return Spread{Median: (values[(n-1)/2] + values[n/2]) / 2, Least: values[0], Most: values[n-1]}
+}
+
+// WriteJSON writes the report for programs.
+func (r *Report) WriteJSON(w io.Writer) error {
+	e := json.NewEncoder(w)
+	e.SetIndent("", "  ")
+	return e.Encode(r)
+}
+
+// WriteTable writes the report for people.
+func (r *Report) WriteTable(out io.Writer) error {
+	s, m := r.Settings, r.Summary
+	fmt.Fprintf(out, "%d rounds of %d requests, %d partitions, one hot pool\n", len(r.Rounds), s.Requests, s.Partitions)
+	fmt.Fprintf(out, "Kafka: %s; PostgreSQL %s; %s, %s; %d cores for everything\n", s.Kafka, s.PostgreSQL, s.Go, s.System, s.Cores)
+	fmt.Fprintf(out, "event: %d bytes with %d headers, in batches of %d KiB; fetches of %d KiB\n\n", s.EventBytes, s.Headers, s.BatchBytes>>10, s.FetchBytes>>10)
+
+	t := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "\trequests/s\tmedian\tleast … most\t")
+	for _, row := range []struct {
+		mark, what string
+		s          Spread
+	}{
+		{"a", "limit: topic to topic, no database", m.A},
+		{"b", "limit: look-up and commit, no Kafka", m.B},
+		{"", "both, one after the other: 1/(1/a + 1/b)", m.Bound},
+		{"c", fmt.Sprintf("UPDATE … SKIP LOCKED a message, %d workers", s.Workers), m.C},
+		{"c'", fmt.Sprintf("the same tuned, %d workers", s.TunedWorkers), m.Tuned},
+		{"d", "promopool", m.D},
+	} {
+		if row.s.Median > 0 {
+			fmt.Fprintf(t, "%s\t%s\t%.0f\t%.0f … %.0f\t\n", row.mark, row.what, row.s.Median, row.s.Least, row.s.Most)
+		}
+	}
+	fmt.Fprintln(t, "\t\t\t\t")
+	for _, row := range []struct {
+		what string
+		s    Spread
+	}{{"d / bound", m.OfBound}, {"d / c", m.OfBaseline}, {"d / c'", m.OfTuned}} {
+		if row.s.Median > 0 {
+			fmt.Fprintf(t, "\t%s\t%.2f\t%.2f … %.2f\t\n", row.what, row.s.Median, row.s.Least, row.s.Most)
+		}
+	}
+	if m.ServiceCPU.Median > 0 {
+		fmt.Fprintf(t, "\tµs of the service's CPU a request\t%.1f\t%.1f … %.1f\t\n", m.ServiceCPU.Median, m.ServiceCPU.Least, m.ServiceCPU.Most)
+	}
+	if err := t.Flush(); err != nil || m.Latency["tenth"].Rate.Median == 0 {
+		return err
+	}
+
+	fmt.Fprintf(out, "\nlatency in ms, from when a request is to be published until its outcome is read;\nopen load, each partition sent to every %g ms\n\n", s.LingerMS)
+	t = tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "\toffered/s\tanswered/s\tp50\tleast … most\tp99\tleast … most\tmax\t")
+	for _, l := range loads {
+		v := m.Latency[l.name]
+		fmt.Fprintf(t, "at a %s of d\t%.0f\t%.0f\t%.1f\t%.1f … %.1f\t%.1f\t%.1f … %.1f\t%.0f\t\n", l.name, v.Rate.Median, v.Achieved.Median,
+			v.P50.Median, v.P50.Least, v.P50.Most, v.P99.Median, v.P99.Least, v.P99.Most, v.Max.Most)
+	}
+	return t.Flush()
+}

@@ -1,0 +1,144 @@
+package bench
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os/exec"
+	"regexp"
+	"strconv"
+	"sync"
+	"syscall"
+	"time"
+
+	"promopool/internal/child"
+)
+
+// service is (d): a promopool serve of its own drains the backlog, request to
+// outcome readable, everything included; then, while it runs on, what latency
+// it has under loads told by the rate just seen.
+func (w *world) service(ctx context.Context, r *Round) (err error) {
+	ends, err := w.ends(ctx, w.names.Outcomes)
+	if err != nil {
+		return err
+	}
+	s, err := w.serve()
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if e := stop(s.process, 20*time.Second); err == nil {
+			err = e
+		}
+		if err != nil {
+			err = fmt.Errorf("%w\n%s", err, s.log.tail())
+		}
+	}()
+	m, err := w.watch(ctx, w.names.Outcomes, sum(ends), int64(w.Requests), nil)
+	if err != nil {
+		return err
+	}
+	w.issued += int64(w.Requests)
+	r.D = m.steady()
+	w.say("  d  %9.0f/s", r.D)
+	metrics, err := s.metrics(ctx)
+	if err != nil {
+		return err
+	}
+	if err := keep(w.MetricsDir, fmt.Sprintf("drain-%d.txt", time.Now().Unix()), metrics); err != nil {
+		return err
+	}
+	r.ServiceCPU = 1e6 * cpuSeconds(metrics) / float64(w.Requests)
+	if !w.wants("latency") {
+		return nil
+	}
+	for _, load := range []struct {
+		name string
+		part float64
+		into *Latency
+	}{{"a tenth", 0.1, &r.Tenth}, {"half", 0.5, &r.Half}, {"full speed", 1, &r.Full}} {
+		if *load.into, err = w.latency(ctx, load.part*r.D); err != nil {
+			return fmt.Errorf("latency at %s: %w", load.name, err)
+		}
+		w.say("     %-10s %9.0f/s: p50 %.1f ms, p99 %.1f ms", load.name, load.into.Rate, load.into.P50, load.into.P99)
+		metrics, err := s.metrics(ctx)
+		if err != nil {
+			return err
+		}
+		if err := keep(w.MetricsDir, fmt.Sprintf("latency-%.1f-%d.txt", load.part, time.Now().Unix()), metrics); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// served is a service in a process of its own.
+type served struct {
+	process *child.Process
+	log     *tailBuffer
+}
+
+func (w *world) serve() (*served, error) {
+	s := &served{log: &tailBuffer{}}
+	cmd := exec.Command(w.binary, "serve", "--http-addr", "127.0.0.1:0", "--topic-prefix", w.prefix, "--database-url", w.database)
+	for _, b := range w.brokers {
+		cmd.Args = append(cmd.Args, "--kafka", b)
+	}
+	cmd.Env, cmd.Stderr = environment(), s.log
+	var err error
+	s.process, err = child.Start(cmd, syscall.SIGKILL)
+	return s, err
+}
+
+var serving = regexp.MustCompile(`"http":"(http://[^"]+)"`)
+
+func (s *served) metrics(ctx context.Context) ([]byte, error) {
+	found := serving.FindSubmatch(s.log.tail())
+	if found == nil {
+		return nil, errors.New("the service did not tell its address")
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, string(found[1])+"/metrics", nil)
+	if err != nil {
+		return nil, err
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer res.Body.Close()
+	return io.ReadAll(res.Body)
+}
+
+var cpu = regexp.MustCompile(`(?m)^process_cpu_seconds_total (\S+)$`)
+
+func cpuSeconds(metrics []byte) float64 {
+	if found := cpu.FindSubmatch(metrics); found != nil {
+		n, _ := strconv.ParseFloat(string(found[1]), 64)
+		return n
+	}
+	return 0
+}
+
+// tailBuffer keeps the last of what is written to it.
+type tailBuffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer // guarded by mu
+}
+
+func (b *tailBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.buf.Len() > 64<<10 {
+		b.buf.Next(b.buf.Len() - 32<<10)
+	}
+	return b.buf.Write(p)
+}
+
+func (b *tailBuffer) tail() []byte {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return bytes.Clone(b.buf.Bytes())
+}

@@ -1,0 +1,271 @@
+package bench
+
+import (
+	"bufio"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/rs/zerolog"
+	"github.com/segmentio/kafka-go"
+
+	"promopool/internal/child"
+	"promopool/internal/devstack"
+	"promopool/internal/domain"
+	"promopool/internal/kafkatest"
+	"promopool/internal/postgres"
+	"promopool/internal/producer"
+	"promopool/internal/topics"
+)
+
+// poolID is the pool that everything is issued from: one hot ample pool is the
+// hardest case.
+const poolID = "bench"
+
+// world is what a run measures on, and what it has made there.
+type world struct {
+	Config
+	binary   string
+	settings Settings
+	closers  []func() error // in the order of opening
+
+	brokers  []string
+	database string // the run's own
+	prefix   string
+	names    topics.Names // of the service
+	scratch  topics.Names // of the limits and the baselines
+	client   *kafka.Client
+	producer *producer.Producer
+	db       *pgx.Conn
+	requests maker
+
+	issued int64 // by the limits and the service, to be found in the database
+}
+
+func open(ctx context.Context, c Config) (_ *world, err error) {
+	w := &world{Config: c}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, w.close())
+		}
+	}()
+	if w.binary, err = os.Executable(); err != nil {
+		return nil, err
+	}
+	server, err := w.servers(ctx)
+	if err != nil {
+		return nil, err
+	}
+	run := strings.ToLower(rand.Text()[:8])
+	if err := w.createDatabase(ctx, server, "promopool_bench_"+run); err != nil {
+		return nil, fmt.Errorf("database of the run: %w", err)
+	}
+	if err := w.createTopics(ctx, "promopool-bench-"+run+"."); err != nil {
+		return nil, fmt.Errorf("topics of the run: %w", err)
+	}
+	w.settings.describe(c, w.requests.sample())
+	return w, w.db.QueryRow(ctx, "SHOW server_version").Scan(&w.settings.PostgreSQL)
+}
+
+func (w *world) onClose(f func() error) { w.closers = append(w.closers, f) }
+
+// close removes what the run has made, the last first.
+func (w *world) close() error {
+	var errs []error
+	for i := len(w.closers) - 1; i >= 0; i-- {
+		errs = append(errs, w.closers[i]())
+	}
+	return errors.Join(errs...)
+}
+
+// servers starts what was not given, each in a process of its own, and returns
+// PostgreSQL's URL.
+func (w *world) servers(ctx context.Context) (string, error) {
+	server := w.DatabaseURL
+	switch {
+	case len(w.Kafka) > 0:
+		w.brokers, w.settings.Kafka = w.Kafka, "as given"
+	case w.RealKafka:
+		w.say("start Apache Kafka %s", kafkatest.Version)
+		b, err := kafkatest.Start(ctx, kafkatest.Options{Heap: "1g"})
+		if err != nil {
+			return "", err
+		}
+		w.onClose(b.Close)
+		w.brokers, w.settings.Kafka = []string{b.Addr}, "Apache Kafka "+kafkatest.Version+", one broker of our own"
+	default:
+		w.say("start the embedded Kafka and PostgreSQL")
+		kafka, postgres, err := w.infra()
+		if err != nil {
+			return "", err
+		}
+		w.brokers, w.settings.Kafka = []string{kafka}, "embedded (kfake), in a process of its own"
+		if server == "" {
+			return postgres, nil
+		}
+	}
+	if server != "" {
+		return server, nil
+	}
+	w.say("start PostgreSQL")
+	p, err := devstack.StartPostgres(ctx, devstack.PostgresConfig{})
+	if err != nil {
+		return "", err
+	}
+	w.onClose(p.Close)
+	return p.URL, nil
+}
+
+// infra starts promopool dev without the service.
+func (w *world) infra() (kafkaAddr, postgresURL string, err error) {
+	cmd := exec.Command(w.binary, "dev", "--only-infra", "--log-level", "error")
+	cmd.Env, cmd.Stderr = environment(), w.Progress
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return "", "", err
+	}
+	p, err := child.Start(cmd, syscall.SIGTERM)
+	if err != nil {
+		return "", "", err
+	}
+	w.onClose(func() error { return stop(p, 20*time.Second) })
+	line, err := bufio.NewReader(out).ReadString('\n')
+	if err != nil {
+		return "", "", fmt.Errorf("promopool dev ended before it was ready: %w", err)
+	}
+	if _, err := fmt.Sscanf(line, "kafka=%s postgres=%s", &kafkaAddr, &postgresURL); err != nil {
+		return "", "", fmt.Errorf("promopool dev said %q: %w", line, err)
+	}
+	return kafkaAddr, postgresURL, nil
+}
+
+func (w *world) createDatabase(ctx context.Context, server, name string) error {
+	admin, err := pgx.Connect(ctx, server)
+	if err != nil {
+		return err
+	}
+	w.onClose(func() error { return admin.Close(context.Background()) })
+	if _, err := admin.Exec(ctx, "CREATE DATABASE "+name); err != nil {
+		return err
+	}
+	w.onClose(func() error {
+		_, err := admin.Exec(context.Background(), "DROP DATABASE "+name+" WITH (FORCE)")
+		return err
+	})
+	u, err := url.Parse(server)
+	if err != nil {
+		return err
+	}
+	u.Path = "/" + name
+	w.database = u.String()
+	if err := postgres.Migrate(ctx, w.database); err != nil {
+		return err
+	}
+	if w.db, err = pgx.Connect(ctx, w.database); err != nil {
+		return err
+	}
+	w.onClose(func() error { return w.db.Close(context.Background()) })
+	return nil
+}
+
+func (w *world) createTopics(ctx context.Context, prefix string) error {
+	w.prefix, w.names, w.scratch = prefix, topics.Named(prefix), topics.Named(prefix+"scratch.")
+	all := append(w.names.All(), w.scratch.All()...)
+	w.client = topics.Client(w.brokers, all...)
+	w.onClose(func() error { topics.Close(w.client); return nil })
+	w.onClose(func() error {
+		if len(w.Kafka) == 0 {
+			return nil // it goes with its broker
+		}
+		_, err := w.client.DeleteTopics(context.Background(), &kafka.DeleteTopicsRequest{Topics: all})
+		return err
+	})
+	for _, names := range []topics.Names{w.names, w.scratch} {
+		if err := topics.Ensure(ctx, w.client, names, partitions); err != nil {
+			return err
+		}
+	}
+	// Batches as large as a producer makes them that has much to send.
+	limits := map[string]int{w.names.Requests: batchBytes}
+	w.producer = producer.New(w.client, limits, zerolog.Nop(), prometheus.NewRegistry())
+	w.requests = newMaker(poolID)
+	return nil
+}
+
+// codes is how many the run may need: the backlogs, the same for (b), what the
+// generator sends, and as many again as keep the pool ample to the end.
+func (w *world) codes() int {
+	perRound := 2*w.Requests + int(float64(2*w.Requests)*spent.Seconds()/2)
+	return w.Rounds*perRound + 1_500_000
+}
+
+// fill makes the pool and its codes.
+func (w *world) fill(ctx context.Context) error {
+	n := w.codes()
+	w.say("fill a pool with %d codes", n)
+	store, err := postgres.Open(ctx, w.database, "promopool bench", 2)
+	if err != nil {
+		return err
+	}
+	defer store.Close()
+	if _, err := store.CreateCampaign(ctx, domain.Campaign{ID: poolID, Name: "Bench"}, false); err != nil {
+		return fmt.Errorf("campaign: %w", err)
+	}
+	pool, err := store.CreatePool(ctx, domain.Pool{ID: poolID, CampaignID: poolID, Name: "Bench", Description: "for a measurement",
+		ParameterName: "promo_code", Processing: domain.Internal}, false)
+	if err != nil {
+		return fmt.Errorf("pool: %w", err)
+	}
+	const chunk = 250_000
+	for from := 0; from < n; from += chunk {
+		if _, err := w.db.Exec(ctx, `INSERT INTO codes (pool, lot, seq, code)
+			SELECT $1, 1, s, 'BENCH-' || lpad(s::text, 9, '0') FROM generate_series($2::bigint, $3::bigint - 1) s`, pool.Key, from, min(from+chunk, n)); err != nil {
+			return fmt.Errorf("codes: %w", err)
+		}
+	}
+	if _, err := w.db.Exec(ctx, `SELECT add_lot($1, 1, $2, NULL, NULL, NULL, NULL, NULL)`, pool.Key, n); err != nil {
+		return fmt.Errorf("lot: %w", err)
+	}
+	if _, err := store.LaunchPool(ctx, poolID, pool.Version); err != nil {
+		return fmt.Errorf("launch: %w", err)
+	}
+	if err := w.fillBaselines(ctx, pool.Key); err != nil {
+		return err
+	}
+	// What the load has left to be written would be written during the first round.
+	_, err = w.db.Exec(ctx, "CHECKPOINT")
+	return err
+}
+
+// verify makes sure that what was measured was issuing.
+func (w *world) verify(ctx context.Context) error {
+	var n, distinct int64
+	if err := w.db.QueryRow(ctx, "SELECT count(*), count(DISTINCT (pool, lot, seq)) FROM issuances").Scan(&n, &distinct); err != nil {
+		return err
+	}
+	if n != w.issued || distinct != n {
+		return fmt.Errorf("%d issuances of %d codes are stored, want %d: the figures are worth nothing", n, distinct, w.issued)
+	}
+	return nil
+}
+
+func (s *Settings) describe(c Config, event producer.Record) {
+	s.Cores, s.Go, s.System = cores(), runtime.Version(), runtime.GOOS+"/"+runtime.GOARCH
+	s.Requests, s.Partitions, s.LingerMS = c.Requests, partitions, float64(c.Linger)/1e6
+	s.EventBytes = len(event.Key) + len(event.Value)
+	s.Headers = len(event.Headers)
+	for _, h := range event.Headers {
+		s.EventBytes += len(h.Key) + len(h.Value)
+	}
+	s.BatchBytes, s.FetchBytes = batchBytes, fetchBytes
+}

@@ -1,0 +1,70 @@
+package cli
+
+import (
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"promopool/internal/bench"
+)
+
+func (p *program) benchCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:     "bench",
+		Short:   "Measure, beside the limits and the baseline",
+		Example: "  promopool bench issue",
+		Args:    cobra.NoArgs,
+		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(p.benchIssueCommand())
+	return cmd
+}
+
+func (p *program) benchIssueCommand() *cobra.Command {
+	var c bench.Config
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "issue",
+		Short: "Measure issuing",
+		Long: `issue measures in one run, in interleaved rounds on the same servers:
+
+  a   the limit: the same events passed from topic to topic, with no database
+  b   the limit: the same issuances inserted, with no Kafka
+  c   the consumer that everybody writes: per message UPDATE … SKIP LOCKED, a
+      write and a commit
+  c'  the same after honest tuning: a random start, batches to Kafka
+  d   promopool serve, from request to outcome readable, and its latency at a
+      tenth, at half and at the whole of that rate
+
+Without --kafka and --database-url it starts servers of its own, which share
+the machine with what is measured. It makes a database and topics with names of
+their own, and removes them. Progress goes to standard error.`,
+		Example: `  promopool bench issue
+  promopool bench issue --real-kafka --rounds 9
+  promopool bench issue --kafka kafka:9092 --database-url postgres://promopool@db/postgres --json
+  promopool bench issue --only a,b,d --requests 1000000`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c.Progress = p.stderr
+			report, err := bench.Run(cmd.Context(), c)
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return report.WriteJSON(p.stdout)
+			}
+			return report.WriteTable(p.stdout)
+		},
+	}
+	f := cmd.Flags()
+	kafkaFlag(f, &c.Kafka)
+	databaseFlag(f, &c.DatabaseURL)
+	f.BoolVar(&c.RealKafka, "real-kafka", false, "start an Apache Kafka (needs Java, and Maven the first time) instead of the embedded broker")
+	f.IntVar(&c.Rounds, "rounds", 5, "`number` of rounds")
+	f.IntVar(&c.Requests, "requests", 300_000, "`number` of requests in the backlog of a round")
+	f.DurationVar(&c.Linger, "linger", 5*time.Millisecond, "how long the load generator gathers requests to one partition; `duration`")
+	f.StringSliceVar(&c.Only, "only", nil, "`measures` wanted, of a, b, c, c', d and latency (default all)")
+	f.StringVar(&c.MetricsDir, "metrics-dir", "", "`folder` for what the service's /metrics say after each measure (default nowhere)")
+	f.BoolVar(&asJSON, "json", false, "report as JSON")
+	return cmd
+}
