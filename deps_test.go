@@ -20,7 +20,7 @@ const module = "promopool/"
 var imports = map[string][]string{
 	"cmd/promopool": {"internal/cli"},
 
-	"internal/cli": {"internal/app", "internal/bench", "internal/devstack", "internal/domain", "internal/postgres", "internal/topics", "internal/verify"},
+	"internal/cli": {"internal/app", "internal/bench", "internal/consumer", "internal/devstack", "internal/domain", "internal/load", "internal/postgres", "internal/producer", "internal/tail", "internal/topics", "internal/verify"},
 	"internal/app": {"internal/consumer", "internal/domain", "internal/httpapi", "internal/importing", "internal/issuing", "internal/postgres", "internal/producer", "internal/topics"},
 
 	"internal/consumer": {"internal/domain", "internal/issuing", "internal/producer", "internal/topics"},
@@ -32,6 +32,8 @@ var imports = map[string][]string{
 
 	"internal/httpapi":   {"internal/domain"},
 	"internal/importing": {"internal/domain"},
+	"internal/load":      {"internal/consumer", "internal/domain", "internal/producer", "internal/tail"},
+	"internal/tail":      {"internal/consumer", "internal/domain", "internal/topics"},
 	"internal/verify":    {"internal/consumer", "internal/domain", "internal/topics"},
 
 	"internal/postgres/internal/db": {}, // generated
@@ -53,7 +55,7 @@ var imports = map[string][]string{
 // module or of a folder in one. A library without a row is anybody's.
 var owners = map[string][]string{
 	"github.com/segmentio/kafka-go": {
-		"internal/app", "internal/bench", "internal/consumer", "internal/devstack", "internal/kafkatest", "internal/producer", "internal/topics", "internal/verify",
+		"internal/app", "internal/bench", "internal/consumer", "internal/devstack", "internal/kafkatest", "internal/load", "internal/producer", "internal/tail", "internal/topics", "internal/verify",
 	},
 	"github.com/jackc/pgx/v5": {
 		"internal/app", "internal/bench", "internal/devstack", "internal/pgtest", "internal/postgres", "internal/postgres/internal/db", "internal/verify",

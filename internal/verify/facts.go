@@ -79,6 +79,9 @@ func (a *audit) readLetters(ctx context.Context) error {
 			if string(consumer.Header(r, "dl_topic")) != a.names.Requests {
 				return nil
 			}
+			if s := consumer.Header(r, "dl_stream"); s != nil && string(s) != a.stream {
+				return nil // of another incarnation of the request topic
+			}
 			rpart, roff, err := origin(r, "dl_partition", "dl_offset")
 			if err != nil {
 				a.flaw(3, unreadableLetter, Sample{{"topic", a.letters.topic}, {"partition", part}, {"offset", r.Offset}, {"finding", err.Error()}})
@@ -157,9 +160,8 @@ func (a *audit) readOutcomes(ctx context.Context) error {
 func (a *audit) judge(part int, e *event) {
 	sample := Sample{{"partition", part}, {"offset", e.offset}, {"pool", e.data.PoolID}, {"request", e.data.RequestID}}
 	onTime := e.time == domain.EventTime(e.at)
-	switch {
-	case !e.delivered && e.outbox:
-	case !e.delivered:
+	e.otherStream = e.stream != "" && e.stream != a.stream
+	if !e.delivered && !e.outbox {
 		a.flaw(3, answersNobody, sample)
 	}
 	if e.issued {
@@ -168,8 +170,12 @@ func (a *audit) judge(part int, e *event) {
 		}
 		return
 	}
+	streams := a.streams
+	if e.stream != "" {
+		streams = []string{e.stream}
+	}
 	known := false
-	for _, s := range a.streams {
+	for _, s := range streams {
 		if e.id == domain.RejectedEventID(s, e.rpart, e.roff) {
 			known, e.otherStream = true, s != a.stream
 		}
@@ -186,6 +192,7 @@ type event struct {
 	id, time    string
 	delivered   bool // has rpart and roff
 	outbox      bool // is no answer to a delivery
+	stream      string
 	rpart       int
 	roff        int64
 	otherStream bool
@@ -233,6 +240,8 @@ func readEvent(r *consumer.Record) (*event, error) {
 			version = v
 		case "content-type":
 			contentType = v
+		case "ce_requeststream":
+			e.stream = v
 		case "ce_outboxnumber":
 			e.outbox = true
 		}

@@ -21,7 +21,7 @@ CREATE TEMP TABLE audit_outcomes (
     context      uuid,                  -- md5
     reason       int,                   -- rejected
     hash         bigint,                -- domain.Request.Hash
-    other_stream boolean NOT NULL       -- rejected in another incarnation of the request topic
+    other_stream boolean NOT NULL       -- answers another incarnation of the request topic
 );
 
 CREATE TEMP TABLE audit_requests (

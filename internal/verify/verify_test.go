@@ -28,6 +28,23 @@ func TestClean(t *testing.T) {
 	t.Log("\n" + b.String())
 }
 
+// What answers an earlier incarnation of the request topic says nothing of the
+// deliveries that lie at the same places now.
+func TestTopicMadeAnew(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.good()
+	now := w.stream
+	w.stream = "before"
+	before := w.first
+	before.req = request("draft", "old", "c-1")
+	w.publish(w.names.Outcomes, 0, w.rejectedEvent(before, domain.PoolNotActive, w.r1.IssuedAt))
+	before.rec.Value = []byte("not JSON either")
+	w.bury(before)
+	w.stream = now
+	w.want()
+}
+
 // Each case breaks one thing that was right and sees exactly that found.
 func TestBroken(t *testing.T) {
 	t.Parallel()
@@ -98,7 +115,7 @@ func TestBroken(t *testing.T) {
 		{"WronglyDead", func(w *world) { w.bury(w.first) }, []string{"3 wrongly_dead"}},
 		{"Nameless", func(w *world) {
 			rec := w.issuedEvent(w.first, w.r1)
-			rec.Headers = rec.Headers[:len(rec.Headers)-2]
+			rec.Headers = rec.Headers[:len(rec.Headers)-3]
 			w.publish(w.names.Outcomes, 0, rec)
 		}, []string{"3 delivery"}},
 		{"Phantom", func(w *world) {
@@ -148,10 +165,16 @@ func TestBroken(t *testing.T) {
 		{"NoConflict", func(w *world) {
 			w.reject(w.send(0, request("summer", "r-77", "c-1")), domain.RequestConflict, nil, 0)
 		}, []string{"5 no_conflict"}},
-		{"RejectionOfUnknownStream", func(w *world) {
-			w.stream = "another"
+		{"OtherRejectionID", func(w *world) {
 			d := w.send(0, request("draft", "n-9", "c-1"))
-			w.reject(d, domain.PoolNotActive, nil, 0)
+			w.batch(d, []domain.Rejection{{Offset: d.off, Hash: d.req.Hash(), Reason: domain.PoolNotActive}}, nil)
+			rec := w.rejectedEvent(d, domain.PoolNotActive, w.now)
+			for i := range rec.Headers {
+				if rec.Headers[i].Key == "ce_id" {
+					rec.Headers[i].Value = []byte(domain.RejectedEventID(w.stream, d.part, d.off+1))
+				}
+			}
+			w.publish(w.names.Outcomes, 0, rec)
 		}, []string{"5 attributes"}},
 		{"DoneWrong", func(w *world) {
 			w.exec("UPDATE lots SET done = done + 1 WHERE pool = $1 AND lot = $2", w.summer.Key, w.lots["summer"])

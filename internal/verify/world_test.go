@@ -215,7 +215,7 @@ func (w *world) headers(d delivery, kind, id, pool string, at time.Time) []kafka
 	for _, kv := range [][2]string{
 		{"ce_specversion", "1.0"}, {"ce_id", id}, {"ce_type", kind}, {"ce_source", domain.Source}, {"ce_time", domain.EventTime(at)},
 		{"ce_subject", pool}, {"ce_dataschema", domain.DataSchema(kind)}, {"content-type", "application/json"},
-		{"ce_requestpartition", strconv.Itoa(d.part)}, {"ce_requestoffset", strconv.FormatInt(d.off, 10)},
+		{"ce_requeststream", w.stream}, {"ce_requestpartition", strconv.Itoa(d.part)}, {"ce_requestoffset", strconv.FormatInt(d.off, 10)},
 	} {
 		h = append(h, kafka.Header{Key: kv[0], Value: []byte(kv[1])})
 	}
@@ -266,7 +266,7 @@ func (w *world) bury(d delivery) {
 	rec := d.rec
 	rec.Headers = []kafka.Header{
 		{Key: "dl_reason", Value: []byte("not_json")}, {Key: "dl_topic", Value: []byte(w.names.Requests)},
-		{Key: "dl_partition", Value: []byte(strconv.Itoa(d.part))}, {Key: "dl_offset", Value: []byte(strconv.FormatInt(d.off, 10))},
+		{Key: "dl_stream", Value: []byte(w.stream)}, {Key: "dl_partition", Value: []byte(strconv.Itoa(d.part))}, {Key: "dl_offset", Value: []byte(strconv.FormatInt(d.off, 10))},
 	}
 	w.publish(w.names.DeadLetters, 0, rec)
 }

@@ -1,0 +1,224 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/rs/zerolog"
+	"github.com/schollz/progressbar/v3"
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"promopool/internal/load"
+	"promopool/internal/producer"
+	"promopool/internal/topics"
+)
+
+// requestFlags are those of promopool request.
+type requestFlags struct {
+	brokers     []string
+	prefix      string
+	pools       []string
+	count       int
+	rate        float64
+	customers   int
+	key         string
+	idPrefix    string
+	concurrency int
+	wait        bool
+	timeout     time.Duration
+	asJSON      bool
+}
+
+func (p *program) requestCommand() *cobra.Command {
+	var c requestFlags
+	cmd := &cobra.Command{
+		Use:   "request [FILE]",
+		Short: "Publish code requests",
+		Long: `request publishes code requests from FILE ("-": standard input) or as many as
+--count says, and returns when the brokers have acknowledged all of them. It
+exits 1 when one was not acknowledged or, with --wait, not answered.
+
+A file holds a JSON object a line, as in code.requested, or CSV with a header
+that names customer_id and may name request_id, pool_id, expires_at and context.
+What names no pool is for that of --pool; what has no request_id gets one.
+
+--rate is kept whatever the answers do: a request that cannot be sent when it is
+due counts as late from then on.`,
+		Example: `  promopool request --kafka kafka:9092 --pool summer-sale --count 1000 --wait
+  promopool request --kafka kafka:9092 --pool summer-sale --count 60000 --rate 1000 --key request
+  promopool request --kafka kafka:9092 requests.jsonl`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := required(cmd, "kafka"); err != nil {
+				return err
+			}
+			return p.request(cmd.Context(), &c, args)
+		},
+	}
+	f := cmd.Flags()
+	kafkaFlag(f, &c.brokers)
+	prefixFlag(f, &c.prefix)
+	f.StringSliceVar(&c.pools, "pool", nil, "`id` of the pool, or several, which take turns")
+	f.IntVar(&c.count, "count", 0, "`number` of requests to make up")
+	f.Float64Var(&c.rate, "rate", 0, "`requests` a second; 0: as fast as possible")
+	f.IntVar(&c.customers, "customers", 1000, "`number` of customers that take turns")
+	f.StringVar(&c.key, "key", "customer", "record `key`: customer, request, or fixed:VALUE, which puts all on one partition")
+	f.StringVar(&c.idPrefix, "request-id-prefix", "", "what made-up request ids begin with; a time-ordered UUID follows")
+	f.IntVar(&c.concurrency, "concurrency", 0, "`batches` on their way at once; 0: one a partition")
+	f.BoolVar(&c.wait, "wait", false, "wait until every request has its outcome, and say how long that took")
+	f.DurationVar(&c.timeout, "wait-timeout", time.Minute, "how long to wait after the last request was published")
+	f.BoolVar(&c.asJSON, "json", false, "print the summary as JSON")
+	return cmd
+}
+
+// summary is what request prints.
+type summary struct {
+	load.Published
+	PerSecond float64      `json:"per_second"`
+	Outcomes  *load.Result `json:"outcomes,omitempty"`
+}
+
+func (p *program) request(ctx context.Context, c *requestFlags, args []string) error {
+	ids := load.NewIDs(c.idPrefix)
+	messages, closeFile, err := c.messages(args, ids)
+	if err != nil {
+		return usageError{err}
+	}
+	defer closeFile()
+	client := topics.Client(c.brokers)
+	defer topics.Close(client)
+	names := topics.Named(c.prefix)
+	t, err := topics.Describe(ctx, client, names.Requests)
+	if err != nil {
+		return err
+	}
+	target := load.Target{
+		Producer: producer.New(client, map[string]int{t.Name: t.MaxMessageBytes}, zerolog.Nop(), prometheus.NewRegistry()),
+		Topic:    t.Name, Partitions: t.Partitions,
+	}
+	bar := p.bar(c.count, "published")
+	pace := load.Pace{Rate: c.rate, Concurrency: c.concurrency, Acked: func(n int) { _ = bar.Add(n) }}
+
+	var s summary
+	g, gctx := errgroup.WithContext(ctx)
+	waiting, stopWaiting := context.WithCancel(gctx)
+	defer stopWaiting()
+	var collector *load.Collector
+	if c.wait {
+		if collector, err = load.Collect(ctx, client, names.Outcomes, &ids); err != nil {
+			return err
+		}
+		pace.Due = collector.Expect
+		g.Go(func() error {
+			r, err := collector.Run(waiting)
+			s.Outcomes = &r
+			return err
+		})
+	}
+	s.Published, err = load.Publish(gctx, target, pace, messages)
+	s.PerSecond = s.Rate()
+	_ = bar.Finish()
+	if collector != nil {
+		collector.Sent()
+		if err != nil {
+			stopWaiting()
+		}
+		time.AfterFunc(c.timeout, stopWaiting)
+	}
+	if waited := g.Wait(); err == nil {
+		err = waited
+	}
+	if printed := p.printSummary(&s, c.asJSON); err == nil {
+		err = printed
+	}
+	return s.judge(err)
+}
+
+// judge returns why the load did not succeed.
+func (s *summary) judge(err error) error {
+	switch {
+	case err != nil:
+		return fmt.Errorf("%d of %d requests acknowledged: %w", s.Acked, s.Requests, err)
+	case s.Acked < s.Requests:
+		return fmt.Errorf("%d of %d requests were not acknowledged: too large for the topic", s.Requests-s.Acked, s.Requests)
+	case s.Outcomes != nil && s.Outcomes.Missing > 0:
+		return fmt.Errorf("%d of %d requests were not answered in time", s.Outcomes.Missing, s.Requests)
+	}
+	return nil
+}
+
+// messages opens where requests come from.
+func (c *requestFlags) messages(args []string, ids load.IDs) (messages iter.Seq2[load.Message, error], closeFile func(), err error) {
+	key, err := load.ParseKeyRule(c.key)
+	switch {
+	case err != nil:
+		return nil, nil, err
+	case len(args) == 1 && c.count > 0:
+		return nil, nil, errors.New("request takes a file or --count, not both")
+	case len(args) == 0 && c.count <= 0:
+		return nil, nil, errors.New("request needs a file or --count: see promopool request --help")
+	case len(args) == 0 && len(c.pools) == 0:
+		return nil, nil, errors.New("request --count needs --pool: see promopool request --help")
+	case len(args) == 0:
+		g := load.Generator{Pools: c.pools, Count: c.count, Customers: c.customers, Key: key, IDs: ids}
+		return g.Messages(), func() {}, nil
+	case len(c.pools) > 1:
+		return nil, nil, errors.New("request with a file takes one --pool at most")
+	}
+	f := load.File{In: os.Stdin, Pool: strings.Join(c.pools, ""), Key: key, IDs: ids}
+	closeFile = func() {}
+	if args[0] != "-" {
+		opened, err := os.Open(args[0])
+		if err != nil {
+			return nil, nil, err
+		}
+		f.In, closeFile = opened, func() { opened.Close() }
+	}
+	return f.Messages(), closeFile, nil
+}
+
+// bar shows progress where a person watches standard error.
+func (p *program) bar(total int, what string) *progressbar.ProgressBar {
+	out := io.Discard
+	if terminal(p.stderr) {
+		out = p.stderr
+	}
+	if total <= 0 {
+		total = -1
+	}
+	return progressbar.NewOptions(total, progressbar.OptionSetWriter(out), progressbar.OptionSetDescription(what),
+		progressbar.OptionShowCount(), progressbar.OptionShowIts(), progressbar.OptionThrottle(100*time.Millisecond),
+		progressbar.OptionClearOnFinish())
+}
+
+func (p *program) printSummary(s *summary, asJSON bool) error {
+	if asJSON {
+		return writeJSON(p.stdout, s)
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "published  %d of %d acknowledged in %.1f s, %.0f/s\n", s.Acked, s.Requests, s.Took.Seconds(), s.PerSecond)
+	if r := s.Outcomes; r != nil {
+		fmt.Fprintf(&b, "issued     %d\n", r.Issued)
+		for _, reason := range slices.Sorted(maps.Keys(r.Rejected)) {
+			fmt.Fprintf(&b, "rejected   %d %s\n", r.Rejected[reason], reason)
+		}
+		if r.Missing > 0 {
+			fmt.Fprintf(&b, "missing    %d\n", r.Missing)
+		}
+		fmt.Fprintf(&b, "latency    p50 %s, p99 %s, max %s\n", millis(r.P50), millis(r.P99), millis(r.Max))
+	}
+	_, err := io.WriteString(p.stdout, b.String())
+	return err
+}
+
+func millis(d time.Duration) string { return fmt.Sprintf("%.1f ms", float64(d.Microseconds())/1000) }
