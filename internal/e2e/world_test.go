@@ -30,6 +30,7 @@ import (
 	"promopool/internal/postgres"
 	"promopool/internal/producer"
 	"promopool/internal/topics"
+	"promopool/internal/verify"
 )
 
 const partitions = 12
@@ -378,4 +379,14 @@ func parse(t testing.TB, partition int, rec *consumer.Record) answer {
 // Verify checks the invariants with the auditor in the box.
 func (w *world) Verify() {
 	w.t.Helper()
+	report, err := verify.Run(w.t.Context(), verify.Config{Client: w.client, Prefix: w.prefix, DatabaseURL: w.database})
+	if err != nil {
+		w.t.Errorf("verify: %v", err)
+		return
+	}
+	if !report.Holds() {
+		var text strings.Builder
+		_ = report.WriteText(&text)
+		w.t.Errorf("verify:\n%s", text.String())
+	}
 }
