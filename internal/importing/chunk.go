@@ -9,12 +9,13 @@ import (
 	"promopool/internal/domain"
 )
 
-// Bounds of a chunk, which is one transaction. The first is small, so that the
-// first codes can be issued at once. A row of lots is written for every
-// distinct window while the pool is locked, hence their bound.
+// Bounds of a chunk, which is one transaction. A row of lots is written for
+// every distinct window while the pool is locked, hence their bound.
 const (
-	firstChunkRows = 2_000
 	chunkRows      = 50_000
+	firstChunkRows = 2_000 // of a file, so that its first codes can be issued at once
+	leastChunkRows = 100
+	growth         = 25
 	chunkWindows   = 1_000
 	chunkBytes     = 8 << 20
 )
@@ -31,6 +32,17 @@ type chunk struct {
 	end    Position
 	layout *domain.Layout
 	last   bool
+}
+
+// firstRows is the size of the first chunk of a session: the smaller, the
+// oftener others have failed at the same place, so that in the end even a
+// database that is too slow or never up for long gets forward.
+func firstRows(job Job) int {
+	rows := chunkRows
+	if job.From.Offset == 0 {
+		rows = firstChunkRows
+	}
+	return max(leastChunkRows, rows>>(2*(max(job.Attempts, 1)-1)))
 }
 
 // readChunk reads at most the given number of rows.

@@ -75,6 +75,7 @@ type Job struct {
 const (
 	lanes       = 2           // imports at a time, into different pools
 	poll        = time.Second // for what other processes received or left
+	retry       = 200 * time.Millisecond
 	stepTimeout = time.Minute // also for a chunk in hand when told to stop
 	sweepEvery  = time.Minute
 	staleUpload = 15 * time.Minute
@@ -156,10 +157,10 @@ func (r *Runner) lane(ctx context.Context) {
 				failing = true
 				r.log.Warn().Err(err).Msg("look for imports, retrying")
 			}
-			r.pause(ctx)
+			r.pause(ctx, poll)
 		case s == nil:
 			failing = false
-			r.pause(ctx)
+			r.pause(ctx, poll)
 		default:
 			failing = false
 			r.work(ctx, s)
@@ -167,8 +168,8 @@ func (r *Runner) lane(ctx context.Context) {
 	}
 }
 
-func (r *Runner) pause(ctx context.Context) {
-	t := time.NewTimer(poll)
+func (r *Runner) pause(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
 	case <-ctx.Done():
@@ -197,7 +198,7 @@ func (r *Runner) work(ctx context.Context, s Session) {
 		log.Info().Msg("import was ended from outside")
 	default:
 		log.Warn().Err(err).Msg("import stopped, retrying")
-		r.pause(ctx)
+		r.pause(ctx, retry)
 	}
 }
 
@@ -215,7 +216,7 @@ func (r *Runner) fill(ctx context.Context, s Session) (domain.ImportStatus, erro
 		defer close(chunks)
 		unread = r.read(ctx, job, chunks)
 	}()
-	wary := false
+	wary := true
 	for c := range chunks {
 		if ctx.Err() != nil {
 			return "", ctx.Err()
@@ -238,10 +239,7 @@ func (r *Runner) fill(ctx context.Context, s Session) (domain.ImportStatus, erro
 func (r *Runner) read(ctx context.Context, job Job, chunks chan<- chunk) error {
 	body := &body{ctx: ctx, store: r.store, task: job.Task, at: job.From.Offset}
 	p := NewParser(body, job.From, job.Layout)
-	rows := chunkRows
-	if job.From.Offset == 0 {
-		rows = firstChunkRows
-	}
+	rows := firstRows(job)
 	for {
 		c, err := readChunk(p, rows)
 		if err != nil {
@@ -255,13 +253,13 @@ func (r *Runner) read(ctx context.Context, job Job, chunks chan<- chunk) error {
 		if c.last {
 			return nil
 		}
-		rows = chunkRows
+		rows = min(chunkRows, rows*growth)
 	}
 }
 
 // step makes a chunk true. To look every code up costs as much as to add it,
-// and codes that the pool has are few as a rule: they are looked up when the
-// database has refused one (wary), and on until a chunk has none.
+// and codes that the pool has are few as a rule: they are looked up at first,
+// and when the database has refused one, until a chunk has none (wary).
 func (r *Runner) step(ctx context.Context, s Session, c chunk, wary *bool) (domain.ImportStatus, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stepTimeout)
 	defer cancel()
@@ -272,11 +270,11 @@ func (r *Runner) step(ctx context.Context, s Session, c chunk, wary *bool) (doma
 	}
 	step := decide(c, now, nil)
 	var status domain.ImportStatus
-	if !*wary {
+	if !*wary || step.Added == 0 {
 		status, err = s.Commit(ctx, step)
 		*wary = errors.Is(err, ErrClash)
 	}
-	if *wary {
+	if *wary && step.Added > 0 {
 		taken, lookErr := s.Taken(ctx, codes(step.Lots))
 		if lookErr != nil {
 			return "", lookErr
@@ -331,15 +329,15 @@ type body struct {
 	task  int64
 	at    int64
 	part  []byte
+	err   error // stays: a parser asks again for every row near the end
 }
 
 func (b *body) Read(p []byte) (int, error) {
-	for len(b.part) == 0 {
-		part, err := b.store.ImportPart(b.ctx, b.task, b.at)
-		if err != nil {
-			return 0, err
-		}
-		b.part = part
+	for len(b.part) == 0 && b.err == nil {
+		b.part, b.err = b.store.ImportPart(b.ctx, b.task, b.at)
+	}
+	if b.err != nil {
+		return 0, b.err
 	}
 	n := copy(p, b.part)
 	b.part = b.part[n:]

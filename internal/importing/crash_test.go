@@ -1,0 +1,386 @@
+package importing_test
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/rs/zerolog"
+
+	"promopool/internal/domain"
+	"promopool/internal/importing"
+	"promopool/internal/postgres"
+)
+
+// faulty is a store whose sessions fail at one commit: before it is sent, or
+// with its answer lost.
+type faulty struct {
+	*postgres.Store
+	at    int32 // counted over all sessions
+	after bool
+	n     atomic.Int32
+}
+
+var errLost = errors.New("connection lost")
+
+func (f *faulty) NextImport(ctx context.Context) (importing.Session, error) {
+	s, err := f.Store.NextImport(ctx)
+	if s == nil || err != nil {
+		return nil, err
+	}
+	return &faultySession{Session: s, f: f}, nil
+}
+
+type faultySession struct {
+	importing.Session
+	f *faulty
+}
+
+func (s *faultySession) Commit(ctx context.Context, step importing.Step) (domain.ImportStatus, error) {
+	fails := s.f.n.Add(1) == s.f.at
+	if fails && !s.f.after {
+		return "", errLost
+	}
+	status, err := s.Session.Commit(ctx, step)
+	if err == nil && fails {
+		return "", errLost
+	}
+	return status, err
+}
+
+func TestImportResumed(t *testing.T) {
+	const n = 52_500 // chunks of 2,000, 50,000 and 500
+	for at := int32(1); at <= 3; at++ {
+		for _, after := range []bool{false, true} {
+			t.Run(fmt.Sprintf("Commit%dAfter%t", at, after), func(t *testing.T) {
+				t.Parallel()
+				w := newWorld(t)
+				task := w.upload("mugs", numbered("R", n)).Task
+				w.run(&faulty{Store: w.store, at: at, after: after})
+				if i := w.end(task); i.Status != domain.ImportCompleted || i.Added != n || i.Rows != n {
+					t.Errorf("got %+v", i)
+				}
+				w.settled()
+			})
+		}
+	}
+}
+
+// The backends of imports are ended at random while two runners work on three
+// imports, two of them into one pool and with codes in common.
+func TestImportTerminated(t *testing.T) {
+	const n = 60_000
+	w := newWorld(t)
+	w.newPool("caps", domain.Pool{MultiUse: true})
+	first := w.upload("mugs", numbered("T", n)).Task
+	second := w.upload("mugs", io.MultiReader(numbered("U", n), numbered("T", n))).Task
+	other := w.upload("caps", numbered("T", n)).Task
+	w.run(w.store)
+	w.run(w.open("second"))
+
+	done := make(chan struct{})
+	var kills sync.WaitGroup
+	kills.Go(func() {
+		r := rand.New(rand.NewPCG(3, 4))
+		for range 20 {
+			select {
+			case <-done:
+				return
+			case <-time.After(time.Duration(50+r.IntN(300)) * time.Millisecond):
+			}
+			if _, err := w.conn.Exec(context.Background(), `SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+				WHERE datname = current_database() AND application_name = 'promopool import' ORDER BY random() LIMIT 1`); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	got := []domain.Import{w.end(first), w.end(second), w.end(other)}
+	close(done)
+	kills.Wait()
+	for i, want := range []domain.Import{{Added: n}, {Added: n, Refused: n + 1}, {Added: n}} {
+		if got[i].Added != want.Added || got[i].Refused != want.Refused {
+			t.Errorf("import %d: got %+v, want %d added and %d refused", i, got[i], want.Added, want.Refused)
+		}
+	}
+	w.settled()
+}
+
+// runnerVariable makes this test binary a process that imports until killed.
+const runnerVariable = "PROMOPOOL_TEST_RUNNER"
+
+func TestMain(m *testing.M) {
+	if url := os.Getenv(runnerVariable); url != "" {
+		fmt.Fprintln(os.Stderr, importUntilKilled(url))
+		os.Exit(1)
+	}
+	os.Exit(m.Run())
+}
+
+func importUntilKilled(url string) error {
+	store, err := postgres.Open(context.Background(), url, "child", 4)
+	if err != nil {
+		return err
+	}
+	fmt.Println("ready")
+	return importing.New(store, zerolog.Nop(), prometheus.NewRegistry()).Run(context.Background())
+}
+
+// child starts a process that imports; kill ends it with SIGKILL.
+func (w *world) child() (pid int, kill func()) {
+	w.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		w.Fatal(err)
+	}
+	cmd := exec.Command(self)
+	cmd.Env = append(os.Environ(), runnerVariable+"="+w.url)
+	cmd.Stderr = os.Stderr
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		w.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		w.Fatal(err)
+	}
+	kill = sync.OnceFunc(func() {
+		cmd.Process.Kill() //nolint:errcheck // it may have ended
+		cmd.Wait()         //nolint:errcheck // killed
+	})
+	w.Cleanup(kill)
+	if line, err := bufio.NewReader(out).ReadString('\n'); err != nil {
+		w.Fatalf("child: %q, %v", line, err)
+	}
+	return cmd.Process.Pid, kill
+}
+
+func TestImportKilled(t *testing.T) {
+	const n = 150_000
+	w := newWorld(t)
+	file := numbered("K", n)
+	file.WriteString("K-0000001\nK-0149999\nlast")
+	task := w.upload("mugs", file).Task
+	kills := 0
+	for _, rows := range []int64{0, 1, 2_000, 50_000, 100_000} {
+		_, kill := w.child()
+		w.until(task, func(i domain.Import) bool { return i.Added >= rows && i.Status != domain.ImportWaiting })
+		if rows == 0 { // in the middle of the first chunk, or before it
+			time.Sleep(rand.N(20 * time.Millisecond))
+		}
+		kill()
+		kills++
+		w.check()
+	}
+	w.child()
+	if i := w.end(task); i.Added != n+1 || i.Refused != 2 || i.Rows != n+3 {
+		t.Errorf("after %d kills: got %+v", kills, i)
+	}
+	w.settled()
+}
+
+// Codes can be issued while the rest loads, and a pool's lock is held for
+// moments only.
+func TestImportWhileIssuing(t *testing.T) {
+	const n = 100_000
+	w := newWorld(t)
+	if _, err := w.store.LaunchPool(t.Context(), "mugs", 0); err != nil {
+		t.Fatal(err)
+	}
+	task := w.upload("mugs", numbered("I", n)).Task
+	w.run(w.store)
+
+	other, err := pgx.Connect(t.Context(), w.url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close(t.Context())
+	var issued int64
+	var slowest time.Duration
+	for {
+		i, err := w.store.Import(t.Context(), task)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if i.Status.Ended() {
+			break
+		}
+		if issued == 0 && i.Added > 0 {
+			t.Logf("first codes after %v", time.Since(i.StartedAt))
+		}
+		began := time.Now()
+		// As a scarce pool's batch: the lock, then the heads of free runs.
+		err = pgx.BeginFunc(t.Context(), other, func(tx pgx.Tx) error {
+			if _, err := tx.Exec(t.Context(), `SELECT 1 FROM pools WHERE pool = $1 FOR UPDATE`, w.pool.Key); err != nil {
+				return err
+			}
+			tag, err := tx.Exec(t.Context(), `UPDATE runs SET next = next + 1 WHERE (pool, lot, lo) IN
+				(SELECT pool, lot, lo FROM runs WHERE pool = $1 AND next < hi ORDER BY lot, lo LIMIT 1)`, w.pool.Key)
+			issued += tag.RowsAffected()
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		slowest = max(slowest, time.Since(began))
+	}
+	if issued == 0 {
+		t.Error("nothing was issued while the import ran")
+	}
+	t.Logf("%d taken one by one meanwhile, the slowest in %v", issued, slowest)
+	if n := w.count(`SELECT sum(next - lo)::bigint FROM runs WHERE pool = $1`, w.pool.Key); n != issued {
+		t.Errorf("got %d issued, want %d", n, issued)
+	}
+	w.settled()
+}
+
+func TestImportPoolClosed(t *testing.T) {
+	const n = 100_000
+	for name, end := range map[string]func(w *world) error{
+		"Archived": func(w *world) error {
+			if _, err := w.store.LaunchPool(w.Context(), "mugs", 0); err != nil {
+				return err
+			}
+			_, err := w.store.ArchivePool(w.Context(), "mugs", 0)
+			return err
+		},
+		"Deleted": func(w *world) error { return w.store.DeletePool(w.Context(), "mugs", 0) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			waiting := w.upload("mugs", numbered("C", n)).Task
+			running := w.upload("mugs", numbered("D", 10)).Task
+			w.run(w.store)
+			w.until(waiting, func(i domain.Import) bool { return i.Added > 0 })
+			if err := end(w); err != nil {
+				t.Fatal(err)
+			}
+			for _, task := range []int64{waiting, running} {
+				i := w.end(task)
+				if i.Status != domain.ImportFailed || !strings.Contains(i.Error, "archived or deleted") || i.Added == n || i.PoolID != "mugs" {
+					t.Errorf("got %+v", i)
+				}
+			}
+			if name == "Deleted" {
+				if err := w.store.DeleteOrphans(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				if n := w.count(`SELECT count(*) FROM codes`) + w.count(`SELECT count(*) FROM lots`) + w.count(`SELECT count(*) FROM runs`); n != 0 {
+					t.Errorf("got %d rows of a pool that is gone", n)
+				}
+			}
+			w.settled()
+		})
+	}
+}
+
+func TestImportManyWindows(t *testing.T) {
+	const n = 5_000
+	w := newWorld(t)
+	var b strings.Builder
+	b.WriteString("code;issue_end\n")
+	at := time.Date(2090, 1, 1, 0, 0, 0, 0, time.UTC)
+	for i := range n {
+		fmt.Fprintf(&b, "W%d;%s\n", i, at.Add(time.Duration(n-i)*time.Minute).Format(time.RFC3339))
+	}
+	w.run(w.store)
+	if i := w.end(w.upload("mugs", strings.NewReader(b.String())).Task); i.Added != n {
+		t.Errorf("got %+v", i)
+	}
+	if got := w.count(`SELECT count(*) FROM lots`); got != n {
+		t.Errorf("got %d lots, want one per window", got)
+	}
+	w.settled()
+}
+
+func TestImportUnreadable(t *testing.T) {
+	w := newWorld(t)
+	w.run(w.store)
+	i := w.end(w.upload("mugs", strings.NewReader("PK\x03\x04 a spreadsheet")).Task)
+	if i.Status != domain.ImportFailed || !strings.Contains(i.Error, "UTF-8") {
+		t.Errorf("got %+v", i)
+	}
+	i = w.end(w.upload("mugs", strings.NewReader("code;issue_end\n")).Task)
+	if i.Status != domain.ImportCompleted || i.Rows != 0 {
+		t.Errorf("header only: got %+v", i)
+	}
+	w.settled()
+}
+
+// breaking is an upload whose sender hangs up.
+type breaking struct{ left int }
+
+func (b *breaking) Read(p []byte) (int, error) {
+	if b.left == 0 {
+		return 0, io.ErrUnexpectedEOF // as net/http has it
+	}
+	n := min(len(p), b.left)
+	for i := range p[:n] {
+		p[i] = "A\n"[i%2]
+	}
+	b.left -= n
+	return n, nil
+}
+
+func TestUploadLeavesNothing(t *testing.T) {
+	w := newWorld(t)
+	tests := []struct {
+		name string
+		pool string
+		file io.Reader
+		want error
+	}{
+		{"BrokenOff", "mugs", &breaking{left: 3 << 20}, domain.ErrFileBroken},
+		{"BrokenOffEarly", "mugs", &breaking{left: 10}, domain.ErrFileBroken},
+		{"TooLarge", "mugs", io.LimitReader(&breaking{left: 5 << 20}, 5<<20), domain.ErrFileTooLarge},
+		{"Empty", "mugs", strings.NewReader(""), domain.ErrFileEmpty},
+		{"NoPool", "cups", strings.NewReader("A\n"), domain.ErrNotFound},
+	}
+	in := importing.NewIntake(w.store, 4<<20, func() {})
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			_, err := in.Receive(t.Context(), domain.Upload{PoolID: tt.pool}, tt.file)
+			if !errors.Is(err, tt.want) {
+				t.Errorf("got %v, want %v", err, tt.want)
+			}
+			if n := w.count(`SELECT count(*) FROM imports`) + w.count(`SELECT count(*) FROM import_parts`); n != 0 {
+				t.Errorf("%d rows are left", n)
+			}
+		})
+	}
+
+	// What a process that died has left is swept.
+	task, err := w.store.BeginImport(t.Context(), domain.Upload{PoolID: "mugs"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.store.AppendImport(t.Context(), task, 0, []byte("A\n")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.store.Import(t.Context(), task); !errors.Is(err, domain.ErrNotFound) {
+		t.Errorf("an upload is seen before it is complete: %v", err)
+	}
+	if err := w.store.SweepImports(t.Context(), time.Hour); err != nil || w.count(`SELECT count(*) FROM import_parts`) != 1 {
+		t.Errorf("a living upload was swept: %v", err)
+	}
+	if err := w.store.SweepImports(t.Context(), 0); err != nil {
+		t.Fatal(err)
+	}
+	if n := w.count(`SELECT count(*) FROM imports`) + w.count(`SELECT count(*) FROM import_parts`); n != 0 {
+		t.Errorf("%d rows are left", n)
+	}
+	if err := w.store.AppendImport(t.Context(), task, 2, []byte("B\n")); !errors.Is(err, domain.ErrFileBroken) {
+		t.Errorf("append to what was swept: %v", err)
+	}
+}
