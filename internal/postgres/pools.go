@@ -245,7 +245,8 @@ func (s *Store) DeletePool(ctx context.Context, id string, version int64) error 
 	if err != nil {
 		return err
 	}
-	return s.deleteCodes(ctx, key)
+	_ = s.deleteCodes(ctx, key) // the pool is gone whatever becomes of this
+	return nil
 }
 
 // DeleteOrphans removes codes whose pool is gone.
