@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"promopool/internal/consumer"
+	"promopool/internal/httpapi"
 	"promopool/internal/issuing"
 	"promopool/internal/postgres"
 	"promopool/internal/producer"
@@ -35,6 +36,8 @@ const (
 	fetchBytes = 560 << 10
 	// startTime bounds how long a start waits for topics to have leaders.
 	startTime = 60 * time.Second
+	// probeTime bounds what a probe waits for the database.
+	probeTime = 2 * time.Second
 )
 
 // Config is all that a serving process is told.
@@ -93,16 +96,20 @@ func Run(ctx context.Context, c Config, ready func(httpAddr string)) error {
 	}
 	requests := described[names.Requests]
 
+	// What a process cannot mend it ends for: start-up knows how.
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+
 	health := &consumer.Health{}
 	publisher := producer.New(client, limits, log, registry)
 	partitions := &consumer.Partitions{
-		Fetcher:     consumer.NewFetcher(client, names.Requests, fetchBytes),
+		Fetcher:     consumer.NewFetcher(client, names.Requests, fetchBytes).Of(requests),
 		Issuer:      issuing.New(store, worker, registry, log),
 		Outcomes:    producer.NewOutcomes(publisher, names.Outcomes, described[names.Outcomes].Partitions, requests.Stream, requests.Partitions),
 		DeadLetters: producer.NewDeadLetters(publisher, names.DeadLetters, described[names.DeadLetters].Partitions, names.Requests, requests.Stream),
 		Tails:       consumer.NewTails(client, requests, described[names.Outcomes], described[names.DeadLetters]),
 		Stream:      requests.Stream, Count: requests.Partitions,
-		Health: health, Metrics: consumer.NewMetrics(registry), Log: log,
+		Health: health, Stop: stop, Metrics: consumer.NewMetrics(registry), Log: log,
 	}
 	group := consumer.NewGroup(client, c.Kafka, names.IssuingGroup, names.Requests, consumer.DefaultStall, log, registry)
 
@@ -110,15 +117,25 @@ func Run(ctx context.Context, c Config, ready func(httpAddr string)) error {
 	if err != nil {
 		return fmt.Errorf("HTTP: %w", err)
 	}
-	server := &http.Server{Handler: routes(store, health, registry), ReadHeaderTimeout: 10 * time.Second}
+	server := httpapi.Server(httpapi.New(httpapi.Deps{
+		Campaigns: store, Pools: store, Stocks: store, Metrics: registry, Log: log,
+		Probes: probes(store, health, registry),
+	}), log)
 
 	parts, inner := errgroup.WithContext(ctx)
 	parts.Go(func() error { return group.Run(inner, partitions.Work) })
+	parts.Go(func() error { return housekeeping(inner, store, client, requests, registry, log) })
 	parts.Go(func() error { return serve(inner, server, listener) })
 	if ready != nil {
 		ready(listener.Addr().String())
 	}
-	return parts.Wait()
+	if err := parts.Wait(); err != nil {
+		return err
+	}
+	if err := context.Cause(ctx); !errors.Is(err, context.Canceled) {
+		return err
+	}
+	return nil
 }
 
 // workerName tells processes apart, for people by host and process, for the
@@ -148,20 +165,24 @@ func serve(ctx context.Context, server *http.Server, listener net.Listener) erro
 	return nil
 }
 
-func routes(store *postgres.Store, health *consumer.Health, registry *prometheus.Registry) http.Handler {
-	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
-		problems := health.Problems()
-		if err := store.Ping(r.Context()); err != nil {
-			problems = append(problems, "database: "+err.Error())
-		}
-		if len(problems) > 0 {
-			http.Error(w, strings.Join(problems, "\n"), http.StatusServiceUnavailable)
-			return
-		}
-		fmt.Fprintln(w, "ready")
-	})
-	return mux
+// probes are what machines ask: whether the process lives, whether it answers
+// requests, and its figures.
+func probes(store *postgres.Store, health *consumer.Health, registry *prometheus.Registry) map[string]http.Handler {
+	return map[string]http.Handler{
+		"/metrics": promhttp.HandlerFor(registry, promhttp.HandlerOpts{}),
+		"/healthz": http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") }),
+		"/readyz": http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			problems := health.Problems()
+			ctx, cancel := context.WithTimeout(r.Context(), probeTime)
+			defer cancel()
+			if err := store.Ping(ctx); err != nil {
+				problems = append(problems, "database: "+err.Error())
+			}
+			if len(problems) > 0 {
+				http.Error(w, strings.Join(problems, "\n"), http.StatusServiceUnavailable)
+				return
+			}
+			fmt.Fprintln(w, "ready")
+		}),
+	}
 }

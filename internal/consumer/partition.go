@@ -35,6 +35,7 @@ type Partitions struct {
 	Stream      string // identity of the request topic
 	Count       int    // of its partitions
 	Health      *Health
+	Stop        context.CancelCauseFunc // ends the process
 	Metrics     *Metrics
 	Log         zerolog.Logger
 }
@@ -99,7 +100,12 @@ func (p *Partitions) Work(ctx context.Context, a Assignment) error {
 	stages.Go(func() error { defer close(fetched); return w.fetch(inner, position, fetched) })
 	stages.Go(func() error { defer close(decided); return w.decide(inner, part, fetched, decided) })
 	stages.Go(func() error { return w.publish(finishing, decided) })
-	return ignoreEnd(ctx, stages.Wait())
+	err = stages.Wait()
+	if errors.Is(err, ErrRecreated) {
+		// Everything known of the stream is of another log.
+		w.Stop(fmt.Errorf("topic of requests: %w", err))
+	}
+	return ignoreEnd(ctx, err)
 }
 
 // gate refuses to issue on a database that is behind the log: one where an
@@ -316,7 +322,7 @@ func (w *owner) retry(ctx context.Context, step string, do func() error) error {
 
 // final reports whether trying again would not help.
 func final(err error) bool {
-	return errors.Is(err, issuing.ErrFenced) || errors.Is(err, issuing.ErrCorrupt) || errors.Is(err, domain.ErrLogChanged)
+	return errors.Is(err, ErrRecreated) || errors.Is(err, issuing.ErrFenced) || errors.Is(err, issuing.ErrCorrupt) || errors.Is(err, domain.ErrLogChanged)
 }
 
 func pause(ctx context.Context, d time.Duration) {

@@ -249,7 +249,11 @@ DECLARE
     r record;
     before runs%ROWTYPE;
 BEGIN
-    WITH finished AS (DELETE FROM runs WHERE pool = p_pool AND next = hi RETURNING lot, hi - lo AS n)
+    -- Their owners' transactions may hold finished runs and others, in order:
+    -- to wait for one here would break it. The next refill gets what is skipped.
+    WITH finished AS (
+        DELETE FROM runs d USING (SELECT lot, lo FROM runs WHERE pool = p_pool AND next = hi FOR UPDATE SKIP LOCKED) f
+         WHERE d.pool = p_pool AND d.lot = f.lot AND d.lo = f.lo RETURNING d.lot, d.hi - d.lo AS n)
     UPDATE lots l SET done = l.done + f.n
       FROM (SELECT lot, sum(n) AS n FROM finished GROUP BY lot) f
      WHERE l.pool = p_pool AND l.lot = f.lot;
@@ -369,4 +373,13 @@ BEGIN
         UPDATE pools SET mode = 'ample' WHERE pool = p_pool;
     END IF;
 END $$;
+-- +goose StatementEnd
+
+-- +goose StatementBegin
+-- Age of the oldest transaction in this database. A long one holds xmin: dead
+-- rows stay, and issuing slows down.
+CREATE FUNCTION oldest_transaction_seconds() RETURNS float8 LANGUAGE sql AS $$
+    SELECT coalesce(extract(epoch FROM clock_timestamp() - min(a.xact_start)), 0)::float8
+      FROM pg_stat_activity a WHERE a.datname = current_database();
+$$;
 -- +goose StatementEnd

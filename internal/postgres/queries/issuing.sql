@@ -28,11 +28,15 @@ SELECT end_predecessors(@partition::int, @epoch::bigint)::bigint;
 -- name: SetPartitions :exec
 UPDATE service SET partitions = @partitions WHERE partitions <> @partitions;
 
+-- Ranges do not overlap, so only the last that begins at or before the position
+-- can reach beyond it; without that, all that lie before it would be read.
 -- name: Ranges :many
-SELECT first_offset, end_offset, decided_at, verdicts
-  FROM batches
- WHERE partition = @partition AND end_offset > @position
- ORDER BY first_offset
+SELECT b.first_offset, b.end_offset, b.decided_at, b.verdicts
+  FROM batches b
+ WHERE b.partition = @partition AND b.end_offset > @position
+   AND b.first_offset >= coalesce((SELECT max(a.first_offset) FROM batches a
+                                    WHERE a.partition = @partition AND a.first_offset <= @position), @position)
+ ORDER BY b.first_offset
  LIMIT @at_most;
 
 -- name: HeldRuns :many

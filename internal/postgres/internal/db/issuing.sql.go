@@ -494,10 +494,12 @@ func (q *Queries) PoolsByID(ctx context.Context, ids []string) ([]PoolsByIDRow, 
 }
 
 const Ranges = `-- name: Ranges :many
-SELECT first_offset, end_offset, decided_at, verdicts
-  FROM batches
- WHERE partition = $1 AND end_offset > $2
- ORDER BY first_offset
+SELECT b.first_offset, b.end_offset, b.decided_at, b.verdicts
+  FROM batches b
+ WHERE b.partition = $1 AND b.end_offset > $2
+   AND b.first_offset >= coalesce((SELECT max(a.first_offset) FROM batches a
+                                    WHERE a.partition = $1 AND a.first_offset <= $2), $2)
+ ORDER BY b.first_offset
  LIMIT $3
 `
 
@@ -514,6 +516,8 @@ type RangesRow struct {
 	Verdicts    []byte
 }
 
+// Ranges do not overlap, so only the last that begins at or before the position
+// can reach beyond it; without that, all that lie before it would be read.
 func (q *Queries) Ranges(ctx context.Context, arg RangesParams) ([]RangesRow, error) {
 	rows, err := q.db.Query(ctx, Ranges, arg.Partition, arg.Position, arg.AtMost)
 	if err != nil {
