@@ -34,6 +34,7 @@ type Upload struct {
 	PoolID    string
 	FileName  string
 	MediaType string
+	Size      int64 // as declared; 0 or below: not
 }
 
 // Import is the task of filling a pool from a file. Every code that it counts

@@ -48,6 +48,9 @@ func NewIntake(store UploadStore, limit int64, wake func()) *Intake {
 // there in full: from then on it is imported, whatever becomes of this process.
 // Of an upload that breaks off nothing stays.
 func (in *Intake) Receive(ctx context.Context, u domain.Upload, file io.Reader) (domain.Import, error) {
+	if u.Size > in.limit {
+		return domain.Import{}, in.tooLarge()
+	}
 	task, err := in.store.BeginImport(ctx, u)
 	if err != nil {
 		return domain.Import{}, err
@@ -76,7 +79,7 @@ func (in *Intake) keep(ctx context.Context, task int64, file io.Reader) error {
 			return fmt.Errorf("%w: %w", domain.ErrFileBroken, err)
 		}
 		if offset+int64(n) > in.limit {
-			return fmt.Errorf("%w: at most %d bytes", domain.ErrFileTooLarge, in.limit)
+			return in.tooLarge()
 		}
 		if n == 0 {
 			break
@@ -90,6 +93,10 @@ func (in *Intake) keep(ctx context.Context, task int64, file io.Reader) error {
 		return domain.ErrFileEmpty
 	}
 	return nil
+}
+
+func (in *Intake) tooLarge() error {
+	return fmt.Errorf("%w: at most %d bytes", domain.ErrFileTooLarge, in.limit)
 }
 
 // fill reads until part is full. Unlike io.ReadFull it keeps the end of a file

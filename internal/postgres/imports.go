@@ -87,6 +87,10 @@ func (s *Store) ListImports(ctx context.Context, poolID string, before int64, li
 	if err != nil {
 		return nil, asked(err)
 	}
+	if len(rows) == 0 {
+		_, err := poolByID(ctx, s.q, poolID)
+		return nil, asked(err)
+	}
 	imports := make([]domain.Import, len(rows))
 	for i, row := range rows {
 		if imports[i], err = importOf(row.Import, row.ID); err != nil {

@@ -1,0 +1,276 @@
+package httpapi_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"mime/multipart"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/textproto"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/rs/zerolog"
+
+	"promopool/internal/domain"
+	"promopool/internal/httpapi"
+	"promopool/internal/importing"
+	"promopool/internal/pgtest"
+	"promopool/internal/postgres"
+)
+
+// dock is where files are handed in, with a runner behind it.
+type dock struct {
+	t      *testing.T
+	server *httptest.Server
+	store  *postgres.Store
+	sql    *pgx.Conn
+}
+
+const dockLimit = 4 << 20
+
+func newDock(t *testing.T) *dock {
+	t.Helper()
+	url := pgtest.Database(t, postgres.Migrate)
+	store, err := postgres.Open(t.Context(), url, "test", 8)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(store.Close)
+	sql, err := pgx.Connect(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { sql.Close(context.Background()) })
+	runner := importing.New(store, zerolog.Nop(), prometheus.NewRegistry())
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = runner.Run(ctx)
+	}()
+	t.Cleanup(func() { cancel(); <-ended })
+	server := httptest.NewServer(httpapi.New(httpapi.Deps{
+		Campaigns: store, Pools: store, Stocks: store, Metrics: prometheus.NewRegistry(), Log: zerolog.Nop(),
+		ImportRoutes: httpapi.ImportRoutes(importing.NewIntake(store, dockLimit, runner.Wake), store, zerolog.Nop()),
+	}))
+	t.Cleanup(server.Close)
+	if _, err := store.CreateCampaign(t.Context(), domain.Campaign{ID: "spring", Name: "Spring"}, false); err != nil {
+		t.Fatal(err)
+	}
+	for _, id := range []string{"mugs", "old"} {
+		p := domain.Pool{ID: id, CampaignID: "spring", Name: id, Description: "x", ParameterName: "promo_code", Processing: domain.Internal}
+		if _, err := store.CreatePool(t.Context(), p, false); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := store.LaunchPool(t.Context(), "old", 0); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := store.ArchivePool(t.Context(), "old", 0); err != nil {
+		t.Fatal(err)
+	}
+	return &dock{t: t, server: server, store: store, sql: sql}
+}
+
+// Send sends a request and returns the status and the answer.
+func (d *dock) Send(method, path, media string, body io.Reader, header ...string) (int, http.Header, string) {
+	d.t.Helper()
+	req, err := http.NewRequestWithContext(d.t.Context(), method, d.server.URL+path, body)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	if media != "" {
+		req.Header.Set("Content-Type", media)
+	}
+	for i := 0; i < len(header); i += 2 {
+		req.Header.Set(header[i], header[i+1])
+	}
+	r, err := http.DefaultClient.Do(req)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	defer r.Body.Close()
+	b, err := io.ReadAll(r.Body)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	return r.StatusCode, r.Header, string(b)
+}
+
+type report struct {
+	Task        int64
+	Status      string
+	Rows, Added int64
+	Refused     int64
+	FileName    string   `json:"file_name"`
+	Ignored     []string `json:"ignored_columns"`
+	Refusals    []struct {
+		Line          int64
+		Reason, Value string
+	}
+}
+
+// Ended waits for the end of a task.
+func (d *dock) Ended(location string) report {
+	d.t.Helper()
+	for {
+		status, _, body := d.Send("GET", location, "", nil)
+		var r report
+		if err := json.Unmarshal([]byte(body), &r); err != nil || status != 200 {
+			d.t.Fatalf("%d %s", status, body)
+		}
+		if domain.ImportStatus(r.Status).Ended() {
+			return r
+		}
+	}
+}
+
+func form(files ...string) (media string, body *bytes.Buffer) {
+	body = new(bytes.Buffer)
+	w := multipart.NewWriter(body)
+	_ = w.WriteField("comment", "no file")
+	for i, f := range files {
+		h := textproto.MIMEHeader{}
+		h.Set("Content-Disposition", fmt.Sprintf(`form-data; name="file%d"; filename="C:\\codes\\spring %d.csv"`, i, i))
+		part, _ := w.CreatePart(h)
+		_, _ = part.Write([]byte(f))
+	}
+	w.Close()
+	return w.FormDataContentType(), body
+}
+
+func TestUploadForms(t *testing.T) {
+	d := newDock(t)
+	csv := "code;note\nA1;x\nA1;y\nB2;\n"
+	formMedia, formBody := form(strings.ReplaceAll(csv, "A1", "C3"))
+	tests := []struct {
+		name, media string
+		body        io.Reader
+		header      []string
+		fileName    string
+		added       int64
+	}{
+		{"CSV", "text/csv; charset=UTF-8", strings.NewReader(csv), []string{"Content-Disposition", `attachment; filename="a/spring.csv"`}, "spring.csv", 2},
+		{"Pasted", "text/plain", strings.NewReader("P1\nP2\nP3"), nil, "", 3},
+		{"Form", formMedia, formBody, nil, "spring 0.csv", 1},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			status, header, body := d.Send("POST", "/v1/pools/mugs/imports", tt.media, tt.body, tt.header...)
+			if status != http.StatusAccepted {
+				t.Fatalf("%d %s", status, body)
+			}
+			r := d.Ended(header.Get("Location"))
+			if r.Added != tt.added || r.FileName != tt.fileName {
+				t.Errorf("got %+v, want %d of %q", r, tt.added, tt.fileName)
+			}
+		})
+	}
+	_, _, body := d.Send("GET", "/v1/pools/mugs/imports?limit=2", "", nil)
+	var list struct {
+		Items []report
+		Next  *string
+	}
+	if err := json.Unmarshal([]byte(body), &list); err != nil || len(list.Items) != 2 || list.Items[0].Task != 3 || list.Next == nil {
+		t.Fatalf("list: %s", body)
+	}
+	_, _, body = d.Send("GET", "/v1/pools/mugs/imports?cursor="+*list.Next, "", nil)
+	list.Next = nil
+	if err := json.Unmarshal([]byte(body), &list); err != nil || len(list.Items) != 1 || list.Items[0].Task != 1 || list.Next != nil {
+		t.Fatalf("second page: %s", body)
+	}
+	r := d.Ended("/v1/imports/1")
+	if len(r.Refusals) != 1 || r.Refusals[0].Line != 3 || r.Refusals[0].Reason != "duplicate_in_file" || r.Refusals[0].Value != "A1" {
+		t.Errorf("refusals: got %+v", r.Refusals)
+	}
+	if len(r.Ignored) != 1 || r.Ignored[0] != "note" {
+		t.Errorf("ignored: got %q", r.Ignored)
+	}
+	status, header, body := d.Send("GET", "/v1/imports/1/rejected.csv", "", nil)
+	if want := "code;note;line;reason\nA1;y;3;duplicate_in_file\n"; status != 200 || body != want || !strings.HasPrefix(header.Get("Content-Type"), "text/csv") {
+		t.Errorf("got %d %q, want %q", status, body, want)
+	}
+	if status, _, body := d.Send("GET", "/v1/import-template.csv", "", nil); status != 200 || body != "code,issue_start,issue_end,available_from,available_till\r\n" {
+		t.Errorf("template: %d %q", status, body)
+	}
+}
+
+func TestUploadRefused(t *testing.T) {
+	d := newDock(t)
+	twoMedia, two := form("A\n", "B\n")
+	noneMedia, none := form()
+	cutMedia, cut := form(strings.Repeat("A\n", 1<<20))
+	cut.Truncate(1 << 20)
+	large := strings.Repeat("0123456\n", dockLimit/8+1)
+	tests := []struct {
+		name, path, media string
+		body              io.Reader
+		status            int
+		detail            string
+	}{
+		{"NoPool", "/v1/pools/cups/imports", "text/csv", strings.NewReader("A\n"), 404, ""},
+		{"Archived", "/v1/pools/old/imports", "text/csv", strings.NewReader("A\n"), 409, "archived"},
+		{"Empty", "/v1/pools/mugs/imports", "text/csv", strings.NewReader(""), 400, "empty"},
+		{"JSON", "/v1/pools/mugs/imports", "application/json", strings.NewReader("{}"), 415, "text/csv"},
+		{"Charset", "/v1/pools/mugs/imports", "text/csv; charset=utf-16", strings.NewReader("A\n"), 415, "UTF-8"},
+		{"NoFile", "/v1/pools/mugs/imports", noneMedia, none, 400, "no file"},
+		{"TwoFiles", "/v1/pools/mugs/imports", twoMedia, two, 400, "more than one"},
+		{"CutForm", "/v1/pools/mugs/imports", cutMedia, cut, 400, "broke off"},
+		{"DeclaredTooLarge", "/v1/pools/mugs/imports", "text/csv", strings.NewReader(large), 413, "at most"},
+		{"TooLarge", "/v1/pools/mugs/imports", "text/csv", struct{ io.Reader }{strings.NewReader(large)}, 413, "at most"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			status, _, body := d.Send("POST", tt.path, tt.media, tt.body)
+			if status != tt.status || !strings.Contains(body, tt.detail) {
+				t.Errorf("got %d %s, want %d about %q", status, body, tt.status, tt.detail)
+			}
+		})
+	}
+	for _, path := range []string{"/v1/imports/99", "/v1/imports/x", "/v1/imports/99/rejected.csv", "/v1/pools/cups/imports"} {
+		if status, _, body := d.Send("GET", path, "", nil); status != 404 || !strings.Contains(body, "/problems/") {
+			t.Errorf("%s: got %d %s", path, status, body)
+		}
+	}
+	d.wantNothing()
+}
+
+// A client that hangs up in the middle leaves nothing behind.
+func TestUploadHangsUp(t *testing.T) {
+	d := newDock(t)
+	conn, err := net.Dial("tcp", d.server.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	fmt.Fprintf(conn, "POST /v1/pools/mugs/imports HTTP/1.1\r\nHost: x\r\nContent-Type: text/csv\r\nContent-Length: 3000000\r\n\r\n%s", strings.Repeat("A\n", 1<<20))
+	for d.count("SELECT count(*) FROM import_parts") == 0 { //nolint:revive // the query takes its time
+	}
+	conn.Close()
+	d.wantNothing()
+}
+
+func (d *dock) count(query string) (n int) {
+	d.t.Helper()
+	if err := d.sql.QueryRow(context.Background(), query).Scan(&n); err != nil {
+		d.t.Fatal(err)
+	}
+	return n
+}
+
+func (d *dock) wantNothing() {
+	d.t.Helper()
+	deadline := time.Now().Add(10 * time.Second)
+	for d.count("SELECT (SELECT count(*) FROM imports) + (SELECT count(*) FROM import_parts)") > 0 {
+		if time.Now().After(deadline) {
+			d.t.Fatal("something is left of uploads that were refused")
+		}
+	}
+}
