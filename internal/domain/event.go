@@ -26,40 +26,76 @@ func DataSchema(eventType string) string {
 // IssuedEventID is the ce_id of the issue of a request. It depends on nothing
 // but the request, so that every repeat carries the same.
 func IssuedEventID(poolID, requestID string) string {
-	return eventID("issued", poolID, requestID)
+	return string(AppendIssuedEventID(nil, poolID, requestID))
+}
+
+// AppendIssuedEventID appends the same.
+func AppendIssuedEventID(b []byte, poolID, requestID string) []byte {
+	return appendEventID(b, "issued", poolID, requestID)
 }
 
 // RejectedEventID is the ce_id of the rejection of one delivery.
 func RejectedEventID(stream string, partition int, offset int64) string {
-	return eventID("rejected", stream, strconv.Itoa(partition), strconv.FormatInt(offset, 10))
+	return string(AppendRejectedEventID(nil, stream, partition, offset))
 }
 
-// eventID is 128 bits of a SHA-256 over the parts, none of which holds a NUL,
-// in the form of a UUID of version 8 (RFC 9562, section 5.8).
-func eventID(parts ...string) string {
+// AppendRejectedEventID appends the same.
+func AppendRejectedEventID(b []byte, stream string, partition int, offset int64) []byte {
+	return appendEventID(b, "rejected", stream, strconv.Itoa(partition), strconv.FormatInt(offset, 10))
+}
+
+// appendEventID appends 128 bits of a SHA-256 over the parts, none of which
+// holds a NUL, in the form of a UUID of version 8 (RFC 9562, section 5.8).
+func appendEventID(b []byte, parts ...string) []byte {
 	var room [512]byte
-	b := room[:0]
+	hashed := room[:0]
 	for _, p := range parts {
-		b = append(append(b, p...), 0)
+		hashed = append(append(hashed, p...), 0)
 	}
-	sum := sha256.Sum256(b)
+	sum := sha256.Sum256(hashed)
 	sum[6] = sum[6]&0x0f | 0x80
 	sum[8] = sum[8]&0x3f | 0x80
-	var out [36]byte
-	hex.Encode(out[0:8], sum[0:4])
-	hex.Encode(out[9:13], sum[4:6])
-	hex.Encode(out[14:18], sum[6:8])
-	hex.Encode(out[19:23], sum[8:10])
-	hex.Encode(out[24:36], sum[10:16])
-	out[8], out[13], out[18], out[23] = '-', '-', '-', '-'
-	return string(out[:])
+	b = append(hex.AppendEncode(b, sum[0:4]), '-')
+	b = append(hex.AppendEncode(b, sum[4:6]), '-')
+	b = append(hex.AppendEncode(b, sum[6:8]), '-')
+	b = append(hex.AppendEncode(b, sum[8:10]), '-')
+	return hex.AppendEncode(b, sum[10:16])
 }
 
 // EventTime is a time in events: RFC 3339, UTC, at most microseconds.
-func EventTime(t time.Time) string { return string(appendTime(nil, t)) }
+func EventTime(t time.Time) string { return string(AppendEventTime(nil, t)) }
 
-func appendTime(b []byte, t time.Time) []byte {
-	return t.UTC().AppendFormat(b, "2006-01-02T15:04:05.999999Z07:00")
+// AppendEventTime appends the same.
+func AppendEventTime(b []byte, t time.Time) []byte {
+	t = t.UTC()
+	year, month, day := t.Date()
+	if year < 0 || year > 9999 {
+		return t.AppendFormat(b, "2006-01-02T15:04:05.999999Z07:00")
+	}
+	hour, minute, second := t.Clock()
+	b = appendDigits(b, year, 4)
+	b = appendDigits(append(b, '-'), int(month), 2)
+	b = appendDigits(append(b, '-'), day, 2)
+	b = appendDigits(append(b, 'T'), hour, 2)
+	b = appendDigits(append(b, ':'), minute, 2)
+	b = appendDigits(append(b, ':'), second, 2)
+	if micros := t.Nanosecond() / 1000; micros > 0 {
+		b = appendDigits(append(b, '.'), micros, 6)
+		for b[len(b)-1] == '0' {
+			b = b[:len(b)-1]
+		}
+	}
+	return append(b, 'Z')
+}
+
+// appendDigits appends the last digits of n.
+func appendDigits(b []byte, n, digits int) []byte {
+	b = append(b, "000000"[:digits]...)
+	for i := len(b) - 1; n > 0; i-- {
+		b[i] = byte('0' + n%10)
+		n /= 10
+	}
+	return b
 }
 
 // AppendIssued appends the data of code.issued, always the same bytes for the
@@ -71,13 +107,22 @@ func AppendIssued(b []byte, i *Issuance) []byte {
 	b = appendString(append(b, `,"customer_id":`...), i.CustomerID)
 	b = appendString(append(b, `,"code":`...), i.Code)
 	b = appendString(append(b, `,"parameter_name":`...), i.Pool.ParameterName)
-	b = append(appendTime(append(b, `,"issued_at":"`...), i.IssuedAt), '"')
-	b = append(appendTime(append(b, `,"valid_from":"`...), i.ValidFrom), '"')
+	b = append(b, `,"issued_at":"`...)
+	at := len(b)
+	b = AppendEventTime(b, i.IssuedAt)
+	issuedAt := b[at:]
+	b = append(b, `","valid_from":"`...)
+	if i.ValidFrom.Equal(i.IssuedAt) {
+		b = append(b, issuedAt...)
+	} else {
+		b = AppendEventTime(b, i.ValidFrom)
+	}
+	b = append(b, '"')
 	b = append(b, `,"valid_until":`...)
 	if i.ValidUntil.IsZero() {
 		b = append(b, `null`...)
 	} else {
-		b = append(appendTime(append(b, '"'), i.ValidUntil), '"')
+		b = append(AppendEventTime(append(b, '"'), i.ValidUntil), '"')
 	}
 	return append(appendRaw(append(b, `,"context":`...), i.Context), '}')
 }
@@ -89,7 +134,7 @@ func AppendRejected(b []byte, o *Outcome) []byte {
 	b = appendString(append(b, `,"customer_id":`...), o.Request.CustomerID)
 	b = appendString(append(b, `,"reason":`...), o.Reason.String())
 	b = appendString(append(b, `,"detail":`...), o.Reason.Detail())
-	b = append(appendTime(append(b, `,"rejected_at":"`...), o.DecidedAt), '"')
+	b = append(AppendEventTime(append(b, `,"rejected_at":"`...), o.DecidedAt), '"')
 	return append(appendRaw(append(b, `,"context":`...), o.Request.Context), '}')
 }
 

@@ -106,6 +106,16 @@ func TestEventTime(t *testing.T) {
 	}
 }
 
+// Times are written as the standard library writes them.
+func TestEventTimeAny(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		at := time.Unix(rapid.Int64Range(-70_000_000_000, 400_000_000_000).Draw(t, "second"), rapid.Int64Range(0, 999_999_999).Draw(t, "nanosecond"))
+		if got, want := EventTime(at), at.UTC().Format("2006-01-02T15:04:05.999999Z07:00"); got != want {
+			t.Fatalf("time %s, want %s", got, want)
+		}
+	})
+}
+
 // TestEventIDs pins the ids: a repeat from a later version must carry the same.
 func TestEventIDs(t *testing.T) {
 	for _, c := range []struct{ got, want string }{

@@ -43,16 +43,13 @@ func (o *Outcomes) Publish(ctx context.Context, partition int, answers []Answer)
 	}
 	now := time.Now()
 	if o.partitions == o.requests {
-		records := make([]Record, len(answers))
-		for i := range answers {
-			records[i] = o.record(partition, &answers[i], now)
-		}
+		records := o.records(partition, answers, now)
 		return o.producer.Publish(ctx, o.topic, partition, records)
 	}
 	byPartition := map[int][]Record{}
-	for i := range answers {
+	for i, r := range o.records(partition, answers, now) {
 		at := Partition(answers[i].Key, o.partitions)
-		byPartition[at] = append(byPartition[at], o.record(partition, &answers[i], now))
+		byPartition[at] = append(byPartition[at], r)
 	}
 	for at, records := range byPartition {
 		if err := o.producer.Publish(ctx, o.topic, at, records); err != nil {
@@ -74,39 +71,86 @@ var (
 	schemaRejected = []byte(domain.DataSchema(domain.TypeCodeRejected))
 )
 
-func (o *Outcomes) record(partition int, a *Answer, now time.Time) Record {
-	out := a.Outcome
-	var id, subject, eventTime string
-	eventType, schema := typeIssued, schemaIssued
-	value := make([]byte, 0, 512)
-	if out.Verdict == domain.Rejected {
-		eventType, schema = typeRejected, schemaRejected
-		id = domain.RejectedEventID(o.stream, partition, a.Offset)
-		subject, eventTime = out.Request.PoolID, domain.EventTime(out.DecidedAt)
-		value = domain.AppendRejected(value, out)
-	} else {
-		id = domain.IssuedEventID(out.Issue.Pool.ID, out.Issue.RequestID)
-		subject, eventTime = out.Issue.Pool.ID, domain.EventTime(out.Issue.IssuedAt)
-		value = domain.AppendIssued(value, out.Issue)
+// records lays answers out in a few large pieces of memory: one by one, they
+// would be half of what a request costs the garbage collector.
+func (o *Outcomes) records(partition int, answers []Answer, now time.Time) []Record {
+	records := make([]Record, len(answers))
+	l := layout{headers: make([]kafka.Header, 0, 11*len(answers))}
+	number := strconv.AppendInt(nil, int64(partition), 10)
+	for i := range answers {
+		a := &answers[i]
+		out := a.Outcome
+		if cap(l.room)-len(l.room) < roomForOne {
+			l.room = make([]byte, 0, roomForOne*min(len(answers)-i, 100))
+		}
+		first := len(l.headers)
+		eventType, schema := typeIssued, schemaIssued
+		var id, subject, value []byte
+		var at time.Time
+		if out.Verdict == domain.Rejected {
+			eventType, schema = typeRejected, schemaRejected
+			id = l.put(domain.AppendRejectedEventID(l.room, o.stream, partition, a.Offset))
+			subject, at = l.text(out.Request.PoolID), out.DecidedAt
+			value = l.put(domain.AppendRejected(l.room, out))
+		} else {
+			id = l.put(domain.AppendIssuedEventID(l.room, out.Issue.Pool.ID, out.Issue.RequestID))
+			subject, at = l.text(out.Issue.Pool.ID), out.Issue.IssuedAt
+			value = l.put(domain.AppendIssued(l.room, out.Issue))
+		}
+		l.headers = append(l.headers,
+			kafka.Header{Key: "ce_specversion", Value: specVersion},
+			kafka.Header{Key: "ce_id", Value: id},
+			kafka.Header{Key: "ce_type", Value: eventType},
+			kafka.Header{Key: "ce_source", Value: source},
+			kafka.Header{Key: "ce_time", Value: l.time(at)},
+			kafka.Header{Key: "ce_subject", Value: subject},
+			kafka.Header{Key: "ce_dataschema", Value: schema},
+			kafka.Header{Key: "content-type", Value: jsonType},
+			kafka.Header{Key: "ce_requestpartition", Value: number},
+			kafka.Header{Key: "ce_requestoffset", Value: l.put(strconv.AppendInt(l.room, a.Offset, 10))},
+		)
+		if a.Traceparent != nil {
+			l.headers = append(l.headers, kafka.Header{Key: "traceparent", Value: a.Traceparent})
+		}
+		end := len(l.headers)
+		records[i] = Record{Key: a.Key, Value: value, Headers: l.headers[first:end:end], Time: now}
 	}
-	headers := make([]kafka.Header, 0, 12)
-	headers = append(headers,
-		kafka.Header{Key: "ce_specversion", Value: specVersion},
-		kafka.Header{Key: "ce_id", Value: []byte(id)},
-		kafka.Header{Key: "ce_type", Value: eventType},
-		kafka.Header{Key: "ce_source", Value: source},
-		kafka.Header{Key: "ce_time", Value: []byte(eventTime)},
-		kafka.Header{Key: "ce_subject", Value: []byte(subject)},
-		kafka.Header{Key: "ce_dataschema", Value: schema},
-		kafka.Header{Key: "content-type", Value: jsonType},
-		kafka.Header{Key: "ce_requestpartition", Value: strconv.AppendInt(nil, int64(partition), 10)},
-		kafka.Header{Key: "ce_requeststream", Value: o.streamID},
-		kafka.Header{Key: "ce_requestoffset", Value: strconv.AppendInt(nil, a.Offset, 10)},
-	)
-	if a.Traceparent != nil {
-		headers = append(headers, kafka.Header{Key: "traceparent", Value: a.Traceparent})
+	return records
+}
+
+// roomForOne is what most outcomes take besides what all have in common. One
+// that takes more makes its piece of memory grow.
+const roomForOne = 512
+
+// layout is the memory of the records of one call.
+type layout struct {
+	room    []byte
+	headers []kafka.Header
+
+	// what neighbours share
+	lastText, lastTime []byte
+	lastAt             time.Time
+}
+
+// put keeps what was appended to l.room, and returns it.
+func (l *layout) put(grown []byte) []byte {
+	from := len(l.room)
+	l.room = grown
+	return grown[from:len(grown):len(grown)]
+}
+
+func (l *layout) text(s string) []byte {
+	if string(l.lastText) != s {
+		l.lastText = l.put(append(l.room, s...))
 	}
-	return Record{Key: a.Key, Value: value, Headers: headers, Time: now}
+	return l.lastText
+}
+
+func (l *layout) time(t time.Time) []byte {
+	if l.lastTime == nil || !t.Equal(l.lastAt) {
+		l.lastAt, l.lastTime = t, l.put(domain.AppendEventTime(l.room, t))
+	}
+	return l.lastTime
 }
 
 // DeadLetter is a delivery that is no event, as it was received.
