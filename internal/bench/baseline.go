@@ -3,6 +3,7 @@ package bench
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"time"
@@ -79,9 +80,9 @@ func (w *world) chooseWorkers(ctx context.Context, s *Settings) error {
 			if err != nil {
 				return fmt.Errorf("(%s) with %d workers: %w", choice.v.name, n, err)
 			}
-			w.say("  %-2s %9.0f/s with %d workers", choice.v.name, rate, n)
-			if rate > best {
-				best, *choice.workers = rate, n
+			w.say("  %-2s %v, with %d workers", choice.v.name, rate, n)
+			if rate.PerSecond > best {
+				best, *choice.workers = rate.PerSecond, n
 			}
 		}
 	}
@@ -90,19 +91,19 @@ func (w *world) chooseWorkers(ctx context.Context, s *Settings) error {
 }
 
 // baseline runs a variant with some workers for a while and returns its rate.
-func (w *world) baseline(ctx context.Context, v variant, workers int, window time.Duration) (float64, error) {
+func (w *world) baseline(ctx context.Context, v variant, workers int, window time.Duration) (Rate, error) {
 	// Kindly: autovacuum would come later, or in the middle.
 	if _, err := w.db.Exec(ctx, "VACUUM "+v.table); err != nil {
-		return 0, err
+		return Rate{}, err
 	}
 	cfg, err := pgxpool.ParseConfig(w.database)
 	if err != nil {
-		return 0, err
+		return Rate{}, err
 	}
 	cfg.MaxConns = int32(workers)
 	pool, err := pgxpool.NewWithConfig(ctx, cfg)
 	if err != nil {
-		return 0, err
+		return Rate{}, err
 	}
 	defer pool.Close()
 	transport := &kafka.Transport{}
@@ -114,7 +115,7 @@ func (w *world) baseline(ctx context.Context, v variant, workers int, window tim
 	defer out.Close() //nolint:errcheck // every write was waited for
 	ends, err := w.ends(ctx, w.scratch.RedemptionOutcomes)
 	if err != nil {
-		return 0, err
+		return Rate{}, err
 	}
 
 	working, stop := context.WithCancel(ctx)
@@ -136,25 +137,19 @@ func (w *world) baseline(ctx context.Context, v variant, workers int, window tim
 			return err
 		})
 	}
-	var from, to sample
-	base := sum(ends)
-	m, err := w.watch(working, w.scratch.RedemptionOutcomes, base, 0, func(first, now time.Time) bool {
+	before := spend(0)
+	m, err := w.watch(working, w.scratch.RedemptionOutcomes, sum(ends), 0, func(first, now time.Time) bool {
 		return now.Sub(first) > settling+window
 	})
+	cost := spend(0).since(before)
 	stop()
 	if failed := all.Wait(); failed != nil {
-		return 0, failed
+		return Rate{}, failed
 	}
 	if err != nil {
-		return 0, err
+		return Rate{}, err
 	}
-	for _, s := range m.samples {
-		if from.at.IsZero() && s.at.Sub(m.samples[0].at) >= settling {
-			from = s
-		}
-		to = s
-	}
-	return float64(to.done-from.done) / to.at.Sub(from.at).Seconds(), nil
+	return Rate{m.after(settling), cost.per(m.total())}, nil
 }
 
 // work is one worker.
@@ -183,7 +178,9 @@ func (v variant) work(ctx context.Context, in *kafka.Reader, out *kafka.Writer, 
 		if err := out.WriteMessages(ctx, answers...); err != nil {
 			return err
 		}
-		if err := in.CommitMessages(ctx, messages...); err != nil {
+		// A fresh broker may still be moving the group about.
+		var code kafka.Error
+		if err := in.CommitMessages(ctx, messages...); err != nil && !(errors.As(err, &code) && code.Temporary()) {
 			return err
 		}
 	}
@@ -206,7 +203,7 @@ func (v variant) answer(ctx context.Context, pool *pgxpool.Pool, m *kafka.Messag
 	}
 	var code string
 	err := pool.QueryRow(ctx, v.take, args...).Scan(&code)
-	if err == pgx.ErrNoRows && v.random {
+	if errors.Is(err, pgx.ErrNoRows) && v.random {
 		args[3] = int64(0)
 		err = pool.QueryRow(ctx, v.take, args...).Scan(&code)
 	}

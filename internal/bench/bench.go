@@ -82,16 +82,37 @@ func (w *world) measure(ctx context.Context) (*Report, error) {
 			return nil, fmt.Errorf("publish the backlog: %w", err)
 		}
 		if i == 0 {
-			if err := w.chooseWorkers(ctx, &r.Settings); err != nil {
-				return nil, err
+			if err := w.warmUp(ctx, base, &r.Settings); err != nil {
+				return nil, fmt.Errorf("warm up: %w", err)
 			}
 		}
+		// Codes for (b), (d), and the latencies if (d) is as fast as before.
+		need := 2 * w.Requests
+		if i > 0 && w.wants("latency") {
+			need += int(1.6 * (warming + measuring).Seconds() * r.Rounds[i-1].D.PerSecond)
+		}
+		if err := w.ensure(ctx, need); err != nil {
+			return nil, err
+		}
+		before := spendAll()
 		if err := w.round(ctx, &r.Rounds[i], base); err != nil {
 			return nil, fmt.Errorf("round %d: %w", i+1, err)
 		}
+		r.Rounds[i].Others = spendAll().others(before)
 	}
 	r.summarise()
 	return r, w.verify(ctx)
+}
+
+// warmUp lets the broker's compiler see the load, and chooses workers.
+func (w *world) warmUp(ctx context.Context, base []int64, s *Settings) error {
+	w.say("warm up")
+	for range 2 {
+		if _, err := w.relay(ctx, base); err != nil {
+			return err
+		}
+	}
+	return w.chooseWorkers(ctx, s)
 }
 
 func (w *world) wants(measure string) bool {
@@ -102,13 +123,15 @@ func (w *world) wants(measure string) bool {
 func (w *world) round(ctx context.Context, r *Round, base []int64) error {
 	steps := []struct {
 		name string
-		rate *float64
-		run  func(context.Context) (float64, error)
+		into *Rate
+		run  func(context.Context) (Rate, error)
 	}{
-		{"a", &r.A, func(ctx context.Context) (float64, error) { return w.relay(ctx, base) }},
+		{"a", &r.A, func(ctx context.Context) (Rate, error) { return w.relay(ctx, base) }},
 		{"b", &r.B, w.insert},
-		{"c", &r.C, func(ctx context.Context) (float64, error) { return w.baseline(ctx, plain, w.settings.Workers, window) }},
-		{"c'", &r.Tuned, func(ctx context.Context) (float64, error) { return w.baseline(ctx, tuned, w.settings.TunedWorkers, window) }},
+		{"c", &r.C, func(ctx context.Context) (Rate, error) { return w.baseline(ctx, plain, w.settings.Workers, window) }},
+		{"c'", &r.Tuned, func(ctx context.Context) (Rate, error) {
+			return w.baseline(ctx, tuned, w.settings.TunedWorkers, window)
+		}},
 	}
 	for _, s := range steps {
 		if !w.wants(s.name) {
@@ -118,8 +141,8 @@ func (w *world) round(ctx context.Context, r *Round, base []int64) error {
 		if err != nil {
 			return fmt.Errorf("(%s): %w", s.name, err)
 		}
-		*s.rate = rate
-		w.say("  %-2s %9.0f/s", s.name, rate)
+		*s.into = rate
+		w.say("  %-2s %v", s.name, rate)
 	}
 	if !w.wants("d") {
 		return nil

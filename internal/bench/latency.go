@@ -17,11 +17,9 @@ import (
 )
 
 const (
-	// warming is how long a load runs before it is measured; spent is how many
-	// seconds of a full load a round sends in all.
-	warming   = 600 * time.Millisecond
+	// warming is how long a load runs before it is measured.
+	warming   = 500 * time.Millisecond
 	measuring = 2 * time.Second
-	spent     = (warming + measuring) * 16 / 10
 )
 
 // load sends requests when they are due, whatever becomes of those before, and
@@ -61,6 +59,9 @@ func (w *world) latency(ctx context.Context, rate float64) (Latency, error) {
 		}
 		total += len(part.records)
 	}
+	if err := w.ensure(ctx, total); err != nil {
+		return Latency{}, err
+	}
 	var err error
 	if l.base, err = w.ends(ctx, w.names.Requests); err != nil {
 		return Latency{}, err
@@ -80,7 +81,7 @@ func (w *world) latency(ctx context.Context, rate float64) (Latency, error) {
 	if err := all.Wait(); err != nil {
 		return Latency{}, err
 	}
-	w.issued += int64(total)
+	w.took(total)
 	return summary(rate, time.Since(l.start), total, l.latencies), nil
 }
 

@@ -18,15 +18,15 @@ import (
 
 // relay is limit (a): the service's own fetching, decoding, encoding and
 // publishing, two stages a partition, and an issuance that is made up.
-func (w *world) relay(ctx context.Context, base []int64) (float64, error) {
+func (w *world) relay(ctx context.Context, base []int64) (Rate, error) {
 	fetcher := consumer.NewFetcher(w.client, w.names.Requests, fetchBytes)
 	out := producer.New(w.client, nil, zerolog.Nop(), prometheus.NewRegistry())
 	outcomes := producer.NewOutcomes(out, w.scratch.Outcomes, partitions, "bench", partitions)
 	ends, err := w.ends(ctx, w.names.Requests)
 	if err != nil {
-		return 0, err
+		return Rate{}, err
 	}
-	m := &meter{}
+	m, before := &meter{}, spend(0)
 	stages, ctx := errgroup.WithContext(ctx)
 	for p := range partitions {
 		decoded := make(chan []producer.Answer)
@@ -60,8 +60,10 @@ func (w *world) relay(ctx context.Context, base []int64) (float64, error) {
 			return nil
 		})
 	}
-	err = stages.Wait()
-	return m.steady(), err
+	if err := stages.Wait(); err != nil {
+		return Rate{}, err
+	}
+	return Rate{m.steady(), spend(0).since(before).per(m.total())}, nil
 }
 
 // makeUp answers requests with codes from nowhere.
@@ -89,23 +91,23 @@ func makeUp(records []consumer.Record) ([]producer.Answer, error) {
 
 // insert is limit (b): the service's own look-up and commit on batches as its
 // own, from partitions of a stream that nobody else has.
-func (w *world) insert(ctx context.Context) (float64, error) {
+func (w *world) insert(ctx context.Context) (Rate, error) {
 	store, err := postgres.Open(ctx, w.database, "promopool bench", concurrent+2)
 	if err != nil {
-		return 0, err
+		return Rate{}, err
 	}
 	defer store.Close()
 	pool, err := store.Pool(ctx, poolID)
 	if err != nil {
-		return 0, err
+		return Rate{}, err
 	}
 	owners := make([]*inserter, partitions)
 	for p := range owners {
 		if owners[p], err = w.inserter(ctx, store, &pool, p, w.Requests/partitions); err != nil {
-			return 0, err
+			return Rate{}, err
 		}
 	}
-	m := &meter{}
+	m, before := &meter{}, spend(0)
 	slots := make(chan struct{}, concurrent)
 	work, inner := errgroup.WithContext(ctx)
 	for _, o := range owners {
@@ -123,15 +125,16 @@ func (w *world) insert(ctx context.Context) (float64, error) {
 		})
 	}
 	if err := work.Wait(); err != nil {
-		return 0, err
+		return Rate{}, err
 	}
+	rate := Rate{m.steady(), spend(0).since(before).per(m.total())}
 	for _, o := range owners {
 		if err := store.GiveBack(ctx, o.claim.Partition, pool.Key); err != nil {
-			return 0, err
+			return Rate{}, err
 		}
 	}
-	w.issued += int64(w.Requests / partitions * partitions)
-	return m.steady(), nil
+	w.took(w.Requests / partitions * partitions)
+	return rate, nil
 }
 
 // inserter is a partition that decides requests from nowhere.

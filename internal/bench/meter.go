@@ -44,6 +44,30 @@ func (m *meter) steady() float64 {
 	return 0.8 * total / to.Sub(from).Seconds()
 }
 
+// after is the rate from a while after the first.
+func (m *meter) after(settling time.Duration) float64 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if len(m.samples) == 0 {
+		return 0
+	}
+	first, last := m.samples[0].at, m.samples[len(m.samples)-1]
+	i := slices.IndexFunc(m.samples, func(s sample) bool { return s.at.Sub(first) >= settling })
+	if i < 0 || !m.samples[i].at.Before(last.at) {
+		return 0
+	}
+	return float64(last.done-m.samples[i].done) / last.at.Sub(m.samples[i].at).Seconds()
+}
+
+func (m *meter) total() float64 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if len(m.samples) == 0 {
+		return 0
+	}
+	return float64(m.samples[len(m.samples)-1].done)
+}
+
 // when interpolates between samples.
 func (m *meter) when(done float64) time.Time {
 	i := slices.IndexFunc(m.samples, func(s sample) bool { return float64(s.done) >= done })
@@ -91,7 +115,7 @@ const patience = 30 * time.Second
 // says so. It looks by the ends of the partitions, which costs next to nothing.
 func (w *world) watch(ctx context.Context, topic string, base, n int64, enough func(first, now time.Time) bool) (*meter, error) {
 	m := &meter{}
-	tick := time.NewTicker(15 * time.Millisecond)
+	tick := time.NewTicker(40 * time.Millisecond)
 	defer tick.Stop()
 	var first time.Time
 	last, moved := int64(0), time.Now()

@@ -26,20 +26,38 @@ type Settings struct {
 	TunedWorkers int     `json:"tuned_baseline_workers"`
 }
 
-// Round is what one round measured, in requests a second.
-type Round struct {
-	A          float64 `json:"topic_to_topic"`
-	B          float64 `json:"commit_only"`
-	C          float64 `json:"baseline"`
-	Tuned      float64 `json:"tuned_baseline"`
-	D          float64 `json:"promopool"`
-	ServiceCPU float64 `json:"service_cpu_us_per_request"`
-	Tenth      Latency `json:"latency_at_tenth"`
-	Half       Latency `json:"latency_at_half"`
-	Full       Latency `json:"latency_at_full"`
+// Rate is how many requests a second a measure did, and what each cost.
+type Rate struct {
+	PerSecond float64 `json:"per_second"`
+	Cost      Cost    `json:"cpu_per_request"`
 }
 
-func (r *Round) bound() float64 { return over(1, over(1, r.A)+over(1, r.B)) }
+func (r Rate) String() string {
+	return fmt.Sprintf("%9.0f/s, µs of CPU a request: ours %.1f, broker %.1f, PostgreSQL %.1f", r.PerSecond, r.Cost.Service, r.Cost.Broker, r.Cost.PostgreSQL)
+}
+
+// Round is what one round measured.
+type Round struct {
+	A     Rate    `json:"topic_to_topic"`
+	B     Rate    `json:"commit_only"`
+	C     Rate    `json:"baseline"`
+	Tuned Rate    `json:"tuned_baseline"`
+	D     Rate    `json:"promopool"`
+	Tenth Latency `json:"latency_at_tenth"`
+	Half  Latency `json:"latency_at_half"`
+	Full  Latency `json:"latency_at_full"`
+	// Others is the part of the machine's CPU that other processes took.
+	Others float64 `json:"cpu_taken_by_others"`
+}
+
+// bound is the rate of both limits one after the other, which is what can be
+// had where they share the cores. 0 when one is not known.
+func (r *Round) bound() float64 {
+	if r.A.PerSecond == 0 || r.B.PerSecond == 0 {
+		return 0
+	}
+	return 1 / (1/r.A.PerSecond + 1/r.B.PerSecond)
+}
 
 // Latency is in milliseconds, from when a request was to be published until
 // its outcome was read, under an open load.
@@ -68,17 +86,23 @@ type Report struct {
 
 // Summary is over all rounds. Ratios are of figures of the same round.
 type Summary struct {
-	A          Spread                   `json:"topic_to_topic"`
-	B          Spread                   `json:"commit_only"`
+	A          RateSpread               `json:"topic_to_topic"`
+	B          RateSpread               `json:"commit_only"`
 	Bound      Spread                   `json:"bound"`
-	C          Spread                   `json:"baseline"`
-	Tuned      Spread                   `json:"tuned_baseline"`
-	D          Spread                   `json:"promopool"`
+	C          RateSpread               `json:"baseline"`
+	Tuned      RateSpread               `json:"tuned_baseline"`
+	D          RateSpread               `json:"promopool"`
 	OfBound    Spread                   `json:"promopool_to_bound"`
 	OfBaseline Spread                   `json:"promopool_to_baseline"`
 	OfTuned    Spread                   `json:"promopool_to_tuned_baseline"`
-	ServiceCPU Spread                   `json:"service_cpu_us_per_request"`
+	Others     Spread                   `json:"cpu_taken_by_others"`
 	Latency    map[string]LatencySpread `json:"latency"`
+}
+
+// RateSpread sums a measure up; Cost is of medians.
+type RateSpread struct {
+	PerSecond Spread `json:"per_second"`
+	Cost      Cost   `json:"cpu_per_request"`
 }
 
 // LatencySpread sums the latencies at one load up.
@@ -102,17 +126,27 @@ var loads = []struct {
 
 func (r *Report) summarise() {
 	over := func(f func(*Round) float64) Spread { return spread(r.Rounds, f) }
+	rate := func(f func(*Round) *Rate) RateSpread {
+		return RateSpread{
+			PerSecond: over(func(r *Round) float64 { return f(r).PerSecond }),
+			Cost: Cost{
+				Service:    over(func(r *Round) float64 { return f(r).Cost.Service }).Median,
+				Broker:     over(func(r *Round) float64 { return f(r).Cost.Broker }).Median,
+				PostgreSQL: over(func(r *Round) float64 { return f(r).Cost.PostgreSQL }).Median,
+			},
+		}
+	}
 	r.Summary = Summary{
-		A:          over(func(r *Round) float64 { return r.A }),
-		B:          over(func(r *Round) float64 { return r.B }),
+		A:          rate(func(r *Round) *Rate { return &r.A }),
+		B:          rate(func(r *Round) *Rate { return &r.B }),
 		Bound:      over((*Round).bound),
-		C:          over(func(r *Round) float64 { return r.C }),
-		Tuned:      over(func(r *Round) float64 { return r.Tuned }),
-		D:          over(func(r *Round) float64 { return r.D }),
-		OfBound:    over(func(r *Round) float64 { return ratio(r.D, r.bound()) }),
-		OfBaseline: over(func(r *Round) float64 { return ratio(r.D, r.C) }),
-		OfTuned:    over(func(r *Round) float64 { return ratio(r.D, r.Tuned) }),
-		ServiceCPU: over(func(r *Round) float64 { return r.ServiceCPU }),
+		C:          rate(func(r *Round) *Rate { return &r.C }),
+		Tuned:      rate(func(r *Round) *Rate { return &r.Tuned }),
+		D:          rate(func(r *Round) *Rate { return &r.D }),
+		OfBound:    over(func(r *Round) float64 { return ratio(r.D.PerSecond, r.bound()) }),
+		OfBaseline: over(func(r *Round) float64 { return ratio(r.D.PerSecond, r.C.PerSecond) }),
+		OfTuned:    over(func(r *Round) float64 { return ratio(r.D.PerSecond, r.Tuned.PerSecond) }),
+		Others:     over(func(r *Round) float64 { return r.Others }),
 		Latency:    map[string]LatencySpread{},
 	}
 	for _, l := range loads {
@@ -125,8 +159,6 @@ func (r *Report) summarise() {
 		}
 	}
 }
-
-func over(a, b float64) float64 { return ratio(a, b) }
 
 // ratio is 0 where something was not measured.
 func ratio(a, b float64) float64 {
@@ -157,27 +189,33 @@ func (r *Report) WriteJSON(w io.Writer) error {
 func (r *Report) WriteTable(out io.Writer) error {
 	s, m := r.Settings, r.Summary
 	fmt.Fprintf(out, "%d rounds of %d requests, %d partitions, one hot pool\n", len(r.Rounds), s.Requests, s.Partitions)
-	fmt.Fprintf(out, "Kafka: %s; PostgreSQL %s; %s, %s; %d cores for everything\n", s.Kafka, s.PostgreSQL, s.Go, s.System, s.Cores)
+	fmt.Fprintf(out, "Kafka: %s; PostgreSQL %s; %s, %s; %d cores for everything, of which other processes took %.0f %% (%.0f … %.0f)\n",
+		s.Kafka, s.PostgreSQL, s.Go, s.System, s.Cores, 100*m.Others.Median, 100*m.Others.Least, 100*m.Others.Most)
 	fmt.Fprintf(out, "event: %d bytes with %d headers, in batches of %d KiB; fetches of %d KiB\n\n", s.EventBytes, s.Headers, s.BatchBytes>>10, s.FetchBytes>>10)
 
 	t := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "\trequests/s\tmedian\tleast … most\t")
+	fmt.Fprintln(t, "\t\trequests/s\tleast … most\tµs of CPU a request: ours\tbroker\tPostgreSQL\t")
 	for _, row := range []struct {
 		mark, what string
-		s          Spread
+		r          RateSpread
 	}{
 		{"a", "limit: topic to topic, no database", m.A},
 		{"b", "limit: look-up and commit, no Kafka", m.B},
-		{"", "both, one after the other: 1/(1/a + 1/b)", m.Bound},
+		{"", "both, one after the other: 1/(1/a + 1/b)", RateSpread{PerSecond: m.Bound}},
 		{"c", fmt.Sprintf("UPDATE … SKIP LOCKED a message, %d workers", s.Workers), m.C},
 		{"c'", fmt.Sprintf("the same tuned, %d workers", s.TunedWorkers), m.Tuned},
 		{"d", "promopool", m.D},
 	} {
-		if row.s.Median > 0 {
-			fmt.Fprintf(t, "%s\t%s\t%.0f\t%.0f … %.0f\t\n", row.mark, row.what, row.s.Median, row.s.Least, row.s.Most)
+		if row.r.PerSecond.Median == 0 {
+			continue
 		}
+		fmt.Fprintf(t, "%s\t%s\t%.0f\t%.0f … %.0f\t", row.mark, row.what, row.r.PerSecond.Median, row.r.PerSecond.Least, row.r.PerSecond.Most)
+		if c := row.r.Cost; c != (Cost{}) {
+			fmt.Fprintf(t, "%.1f\t%.1f\t%.1f\t", c.Service, c.Broker, c.PostgreSQL)
+		}
+		fmt.Fprintln(t)
 	}
-	fmt.Fprintln(t, "\t\t\t\t")
+	fmt.Fprintln(t)
 	for _, row := range []struct {
 		what string
 		s    Spread
@@ -185,9 +223,6 @@ func (r *Report) WriteTable(out io.Writer) error {
 		if row.s.Median > 0 {
 			fmt.Fprintf(t, "\t%s\t%.2f\t%.2f … %.2f\t\n", row.what, row.s.Median, row.s.Least, row.s.Most)
 		}
-	}
-	if m.ServiceCPU.Median > 0 {
-		fmt.Fprintf(t, "\tµs of the service's CPU a request\t%.1f\t%.1f … %.1f\t\n", m.ServiceCPU.Median, m.ServiceCPU.Least, m.ServiceCPU.Most)
 	}
 	if err := t.Flush(); err != nil || m.Latency["tenth"].Rate.Median == 0 {
 		return err

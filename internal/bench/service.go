@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"os/exec"
 	"regexp"
-	"strconv"
 	"sync"
 	"syscall"
 	"time"
@@ -37,13 +36,14 @@ func (w *world) service(ctx context.Context, r *Round) (err error) {
 			err = fmt.Errorf("%w\n%s", err, s.log.tail())
 		}
 	}()
+	before := spend(s.process.Pid())
 	m, err := w.watch(ctx, w.names.Outcomes, sum(ends), int64(w.Requests), nil)
 	if err != nil {
 		return err
 	}
-	w.issued += int64(w.Requests)
-	r.D = m.steady()
-	w.say("  d  %9.0f/s", r.D)
+	w.took(w.Requests)
+	r.D = Rate{m.steady(), spend(s.process.Pid()).since(before).per(m.total())}
+	w.say("  d  %v", r.D)
 	metrics, err := s.metrics(ctx)
 	if err != nil {
 		return err
@@ -51,7 +51,6 @@ func (w *world) service(ctx context.Context, r *Round) (err error) {
 	if err := keep(w.MetricsDir, fmt.Sprintf("drain-%d.txt", time.Now().Unix()), metrics); err != nil {
 		return err
 	}
-	r.ServiceCPU = 1e6 * cpuSeconds(metrics) / float64(w.Requests)
 	if !w.wants("latency") {
 		return nil
 	}
@@ -60,7 +59,7 @@ func (w *world) service(ctx context.Context, r *Round) (err error) {
 		part float64
 		into *Latency
 	}{{"a tenth", 0.1, &r.Tenth}, {"half", 0.5, &r.Half}, {"full speed", 1, &r.Full}} {
-		if *load.into, err = w.latency(ctx, load.part*r.D); err != nil {
+		if *load.into, err = w.latency(ctx, load.part*r.D.PerSecond); err != nil {
 			return fmt.Errorf("latency at %s: %w", load.name, err)
 		}
 		w.say("     %-10s %9.0f/s: p50 %.1f ms, p99 %.1f ms", load.name, load.into.Rate, load.into.P50, load.into.P99)
@@ -110,16 +109,6 @@ func (s *served) metrics(ctx context.Context) ([]byte, error) {
 	}
 	defer res.Body.Close()
 	return io.ReadAll(res.Body)
-}
-
-var cpu = regexp.MustCompile(`(?m)^process_cpu_seconds_total (\S+)$`)
-
-func cpuSeconds(metrics []byte) float64 {
-	if found := cpu.FindSubmatch(metrics); found != nil {
-		n, _ := strconv.ParseFloat(string(found[1]), 64)
-		return n
-	}
-	return 0
 }
 
 // tailBuffer keeps the last of what is written to it.

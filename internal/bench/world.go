@@ -18,6 +18,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
 	"github.com/segmentio/kafka-go"
+	"golang.org/x/sync/errgroup"
 
 	"promopool/internal/child"
 	"promopool/internal/devstack"
@@ -50,6 +51,7 @@ type world struct {
 	requests maker
 
 	issued int64 // by the limits and the service, to be found in the database
+	left   int   // codes in the pool
 }
 
 func open(ctx context.Context, c Config) (_ *world, err error) {
@@ -202,17 +204,8 @@ func (w *world) createTopics(ctx context.Context, prefix string) error {
 	return nil
 }
 
-// codes is how many the run may need: the backlogs, the same for (b), what the
-// generator sends, and as many again as keep the pool ample to the end.
-func (w *world) codes() int {
-	perRound := 2*w.Requests + int(float64(2*w.Requests)*spent.Seconds()/2)
-	return w.Rounds*perRound + 1_500_000
-}
-
-// fill makes the pool and its codes.
+// fill makes the pool, with the codes for one round.
 func (w *world) fill(ctx context.Context) error {
-	n := w.codes()
-	w.say("fill a pool with %d codes", n)
 	store, err := postgres.Open(ctx, w.database, "promopool bench", 2)
 	if err != nil {
 		return err
@@ -226,25 +219,70 @@ func (w *world) fill(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("pool: %w", err)
 	}
-	const chunk = 250_000
-	for from := 0; from < n; from += chunk {
-		if _, err := w.db.Exec(ctx, `INSERT INTO codes (pool, lot, seq, code)
-			SELECT $1, 1, s, 'BENCH-' || lpad(s::text, 9, '0') FROM generate_series($2::bigint, $3::bigint - 1) s`, pool.Key, from, min(from+chunk, n)); err != nil {
-			return fmt.Errorf("codes: %w", err)
-		}
-	}
-	if _, err := w.db.Exec(ctx, `SELECT add_lot($1, 1, $2, NULL, NULL, NULL, NULL, NULL)`, pool.Key, n); err != nil {
-		return fmt.Errorf("lot: %w", err)
+	if err := w.ensure(ctx, 2*w.Requests); err != nil {
+		return err
 	}
 	if _, err := store.LaunchPool(ctx, poolID, pool.Version); err != nil {
 		return fmt.Errorf("launch: %w", err)
 	}
-	if err := w.fillBaselines(ctx, pool.Key); err != nil {
+	return w.fillBaselines(ctx, pool.Key)
+}
+
+// plenty is left in the pool whatever is issued, so that grants do not shrink.
+const plenty = 1_000_000
+
+// ensure adds codes when fewer than n and plenty are left.
+func (w *world) ensure(ctx context.Context, n int) error {
+	more := n + plenty - w.left
+	if more <= 0 {
+		return nil
+	}
+	w.say("  add %d codes to the pool", more)
+	// A lot for each connection: they do not wait for the same page.
+	const lots = 2
+	var all errgroup.Group
+	for range lots {
+		all.Go(func() error { return w.addLot(ctx, (more+lots-1)/lots) })
+	}
+	if err := all.Wait(); err != nil {
+		return fmt.Errorf("codes: %w", err)
+	}
+	w.left += more
+	// What this leaves to be done would be done during the next measure.
+	for _, sql := range []string{"VACUUM ANALYZE codes", "CHECKPOINT"} {
+		if _, err := w.db.Exec(ctx, sql); err != nil {
+			return fmt.Errorf("%s: %w", sql, err)
+		}
+	}
+	return nil
+}
+
+func (w *world) addLot(ctx context.Context, n int) error {
+	db, err := pgx.Connect(ctx, w.database)
+	if err != nil {
 		return err
 	}
-	// What the load has left to be written would be written during the first round.
-	_, err = w.db.Exec(ctx, "CHECKPOINT")
+	defer db.Close(ctx)
+	var lot int32
+	if err := db.QueryRow(ctx, "SELECT nextval('lot_numbers')").Scan(&lot); err != nil {
+		return err
+	}
+	const chunk = 100_000
+	for from := 0; from < n; from += chunk {
+		if _, err := db.Exec(ctx, `INSERT INTO codes (pool, lot, seq, code)
+			SELECT pool, $2::int, s, 'BENCH-' || $2::int || '-' || lpad(s::text, 8, '0') FROM pools, generate_series($3::bigint, $4::bigint - 1) s WHERE id = $1`,
+			poolID, lot, from, min(from+chunk, n)); err != nil {
+			return err
+		}
+	}
+	_, err = db.Exec(ctx, `SELECT add_lot(pool, $2, $3, NULL, NULL, NULL, NULL, NULL) FROM pools WHERE id = $1`, poolID, lot, n)
 	return err
+}
+
+// took notes that n codes are issued.
+func (w *world) took(n int) {
+	w.issued += int64(n)
+	w.left -= n
 }
 
 // verify makes sure that what was measured was issuing.
