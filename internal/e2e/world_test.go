@@ -8,6 +8,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"os"
@@ -379,7 +380,13 @@ func parse(t testing.TB, partition int, rec *consumer.Record) answer {
 // Verify checks the invariants with the auditor in the box.
 func (w *world) Verify() {
 	w.t.Helper()
-	report, err := verify.Run(w.t.Context(), verify.Config{Client: w.client, Prefix: w.prefix, DatabaseURL: w.database})
+	var steps []string
+	last := time.Now()
+	report, err := verify.Run(w.t.Context(), verify.Config{Client: w.client, Prefix: w.prefix, DatabaseURL: w.database, Progress: func(step string) {
+		steps = append(steps, fmt.Sprintf("%v %s", time.Since(last).Round(time.Millisecond), step))
+		last = time.Now()
+	}})
+	w.t.Log(strings.Join(steps, "\n"), time.Since(last))
 	if err != nil {
 		w.t.Errorf("verify: %v", err)
 		return
