@@ -21,6 +21,7 @@ import (
 
 	"promopool/internal/consumer"
 	"promopool/internal/httpapi"
+	"promopool/internal/importing"
 	"promopool/internal/issuing"
 	"promopool/internal/postgres"
 	"promopool/internal/producer"
@@ -58,6 +59,10 @@ type Config struct {
 	// Default 12. Raised: more workers can share the requests, each with
 	// buffers of its own. Lowered: fewer. Topics that exist keep theirs.
 	Partitions int
+	// MaxUploadBytes bounds a file of codes. Default 1 GiB. Raised: a larger file
+	// is kept in the database while it is imported. Lowered: larger ones are
+	// refused with 413.
+	MaxUploadBytes int64
 	// Log gets the service's log lines. Its zero value writes nothing.
 	Log zerolog.Logger
 }
@@ -117,13 +122,17 @@ func Run(ctx context.Context, c Config, ready func(httpAddr string)) error {
 	if err != nil {
 		return fmt.Errorf("HTTP: %w", err)
 	}
+	imports := importing.New(store, log, registry)
+	intake := importing.NewIntake(store, c.MaxUploadBytes, imports.Wake)
 	server := httpapi.Server(httpapi.New(httpapi.Deps{
 		Campaigns: store, Pools: store, Stocks: store, Metrics: registry, Log: log,
-		Probes: probes(store, health, registry),
+		ImportRoutes: httpapi.ImportRoutes(intake, store, log),
+		Probes:       probes(store, health, registry),
 	}), log)
 
 	parts, inner := errgroup.WithContext(ctx)
 	parts.Go(func() error { return group.Run(inner, partitions.Work) })
+	parts.Go(func() error { return imports.Run(inner) })
 	parts.Go(func() error { return housekeeping(inner, store, client, requests, registry, log) })
 	parts.Go(func() error { return serve(inner, server, listener) })
 	if ready != nil {

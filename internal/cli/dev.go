@@ -44,7 +44,7 @@ this machine, 15 or later; where there is none it is downloaded once.`,
 	f.StringVar(&stack.KafkaAddr, "kafka-addr", "", "`host:port` of the broker (default a free port)")
 	f.IntVar(&stack.PostgresPort, "postgres-port", 0, "`port` of PostgreSQL on 127.0.0.1 (default a free one)")
 	f.StringVar(&service.HTTPAddr, "http-addr", "127.0.0.1:0", "`host:port` of the HTTP interface; port 0 is a free one")
-	topicFlags(f, &service)
+	serviceFlags(f, &service)
 	return cmd
 }
 

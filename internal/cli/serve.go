@@ -33,7 +33,7 @@ The database's schema must be up to date: run migrate first.`,
 	kafkaFlag(f, &c.Kafka)
 	databaseFlag(f, &c.DatabaseURL)
 	f.StringVar(&c.HTTPAddr, "http-addr", "127.0.0.1:8080", "`host:port` of the HTTP interface; port 0 is a free one")
-	topicFlags(f, &c)
+	serviceFlags(f, &c)
 	return cmd
 }
 
@@ -45,7 +45,9 @@ func databaseFlag(f *pflag.FlagSet, url *string) {
 	f.StringVar(url, "database-url", "", "`URL` of the database, as postgres://user@host:port/database")
 }
 
-func topicFlags(f *pflag.FlagSet, c *app.Config) {
+// serviceFlags are those that dev and serve share.
+func serviceFlags(f *pflag.FlagSet, c *app.Config) {
+	f.Int64Var(&c.MaxUploadBytes, "max-upload-bytes", 1<<30, "`bytes` that a file of codes may have")
 	f.StringVar(&c.TopicPrefix, "topic-prefix", "promo.", "what the names of topics and consumer groups begin with")
 	f.IntVar(&c.Partitions, "partitions", 12, "`number` of partitions of the topics created because they are absent")
 }
