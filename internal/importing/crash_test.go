@@ -4,9 +4,12 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"strings"
@@ -20,6 +23,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"promopool/internal/domain"
+	"promopool/internal/httpapi"
 	"promopool/internal/importing"
 	"promopool/internal/postgres"
 )
@@ -129,16 +133,25 @@ func TestMain(m *testing.M) {
 }
 
 func importUntilKilled(url string) error {
-	store, err := postgres.Open(context.Background(), url, "child", 4)
+	store, err := postgres.Open(context.Background(), url, "child", 8)
 	if err != nil {
 		return err
 	}
-	fmt.Println("ready")
-	return importing.New(store, zerolog.Nop(), prometheus.NewRegistry()).Run(context.Background())
+	r := importing.New(store, zerolog.Nop(), prometheus.NewRegistry())
+	mux := http.NewServeMux()
+	httpapi.ImportRoutes(importing.NewIntake(store, 1<<30, r.Wake), store, zerolog.Nop())(mux)
+	fmt.Println(httptest.NewServer(mux).URL)
+	return r.Run(context.Background())
 }
 
-// child starts a process that imports; kill ends it with SIGKILL.
-func (w *world) child() (pid int, kill func()) {
+// child is a process that takes uploads and imports. kill is SIGKILL.
+type child struct {
+	url  string
+	pid  int
+	kill func()
+}
+
+func (w *world) child() child {
 	w.Helper()
 	self, err := os.Executable()
 	if err != nil {
@@ -154,15 +167,81 @@ func (w *world) child() (pid int, kill func()) {
 	if err := cmd.Start(); err != nil {
 		w.Fatal(err)
 	}
-	kill = sync.OnceFunc(func() {
+	kill := sync.OnceFunc(func() {
 		cmd.Process.Kill() //nolint:errcheck // it may have ended
 		cmd.Wait()         //nolint:errcheck // killed
 	})
 	w.Cleanup(kill)
-	if line, err := bufio.NewReader(out).ReadString('\n'); err != nil {
+	line, err := bufio.NewReader(out).ReadString('\n')
+	if err != nil {
 		w.Fatalf("child: %q, %v", line, err)
 	}
-	return cmd.Process.Pid, kill
+	return child{url: strings.TrimSpace(line), pid: cmd.Process.Pid, kill: kill}
+}
+
+// peak is the most memory that the process ever had, in MiB.
+func (c child) peak(t *testing.T) int {
+	t.Helper()
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", c.pid))
+	if err != nil {
+		t.Skip("no /proc here")
+	}
+	var kib int
+	_, rest, _ := strings.Cut(string(status), "VmHWM:")
+	if _, err := fmt.Sscan(rest, &kib); err != nil {
+		t.Fatal(err)
+	}
+	return kib / 1024
+}
+
+var rows = flag.Int("rows", 200_000, "size of the file of TestImportLarge; 2000000 for the figure that is published")
+
+// A large file, uploaded over HTTP, imported by the process that took it until
+// that is killed half way, and then by another.
+func TestImportLarge(t *testing.T) {
+	n := int64(*rows)
+	w := newWorld(t)
+	first := w.child()
+	file, writer := io.Pipe()
+	go func() { writer.CloseWithError(writeRandomFile(writer, *rows)) }()
+	began := time.Now()
+	r, err := http.Post(first.url+"/v1/pools/mugs/imports", "text/csv", file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Body.Close()
+	if r.StatusCode != http.StatusAccepted {
+		t.Fatal(r.Status)
+	}
+	t.Logf("uploaded in %.1f s", time.Since(began).Seconds())
+
+	accepted := time.Now()
+	w.until(1, func(i domain.Import) bool { return i.Added > 0 })
+	t.Logf("first codes can be issued after %d ms", time.Since(accepted).Milliseconds())
+	half := w.until(1, func(i domain.Import) bool { return i.Added >= n/2 || i.Status.Ended() })
+	took := time.Since(accepted)
+	t.Logf("%d rows in %.1f s, %.0f rows/s", half.Added, took.Seconds(), float64(half.Added)/took.Seconds())
+	peak := first.peak(t)
+	first.kill()
+	w.check()
+
+	second := w.child()
+	resumed := time.Now()
+	i := w.end(1)
+	took = time.Since(resumed)
+	t.Logf("killed; the other %d rows in %.1f s, %.0f rows/s", n-half.Added, took.Seconds(), float64(n-half.Added)/took.Seconds())
+	peak = max(peak, second.peak(t))
+	t.Logf("peak memory %d MiB", peak)
+	if peak >= 300 {
+		t.Errorf("peak memory: got %d MiB, want less than 300", peak)
+	}
+	if i.Added != n || i.Refused != 0 || i.Rows != n {
+		t.Errorf("got %+v, want %d added", i, n)
+	}
+	w.settled()
+	if got := w.count(`SELECT count(DISTINCT code) FROM codes`); got != n {
+		t.Errorf("got %d codes, want %d", got, n)
+	}
 }
 
 func TestImportKilled(t *testing.T) {
@@ -173,12 +252,12 @@ func TestImportKilled(t *testing.T) {
 	task := w.upload("mugs", file).Task
 	kills := 0
 	for _, rows := range []int64{0, 1, 2_000, 50_000, 100_000} {
-		_, kill := w.child()
+		c := w.child()
 		w.until(task, func(i domain.Import) bool { return i.Added >= rows && i.Status != domain.ImportWaiting })
 		if rows == 0 { // in the middle of the first chunk, or before it
 			time.Sleep(rand.N(20 * time.Millisecond))
 		}
-		kill()
+		c.kill()
 		kills++
 		w.check()
 	}
