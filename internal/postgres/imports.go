@@ -284,7 +284,7 @@ func (s *importSession) Job() importing.Job { return s.job }
 func (s *importSession) Close() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
-	s.conn.Close(ctx) //nolint:errcheck // the lock goes with the connection either way
+	s.conn.Close(ctx)
 }
 
 func (s *importSession) Now(ctx context.Context) (time.Time, error) {
