@@ -20,7 +20,7 @@ const module = "promopool/"
 var imports = map[string][]string{
 	"cmd/promopool": {"internal/cli"},
 
-	"internal/cli": {"internal/app", "internal/bench", "internal/consumer", "internal/devstack", "internal/domain", "internal/load", "internal/postgres", "internal/producer", "internal/tail", "internal/topics", "internal/verify"},
+	"internal/cli": {"internal/app", "internal/bench", "internal/consumer", "internal/demo", "internal/devstack", "internal/domain", "internal/load", "internal/postgres", "internal/producer", "internal/tail", "internal/topics", "internal/verify"},
 	"internal/app": {"internal/consumer", "internal/domain", "internal/httpapi", "internal/importing", "internal/issuing", "internal/postgres", "internal/producer", "internal/topics"},
 
 	"internal/consumer": {"internal/domain", "internal/issuing", "internal/producer", "internal/topics"},
@@ -46,6 +46,11 @@ var imports = map[string][]string{
 		"internal/postgres", "internal/producer", "internal/topics",
 	},
 
+	"internal/demo": {
+		"internal/child", "internal/consumer", "internal/devstack", "internal/domain", "internal/load",
+		"internal/producer", "internal/tail", "internal/topics", "internal/verify",
+	},
+
 	// For tests, and the bench.
 	"internal/kafkatest": {"internal/child", "internal/devstack"},
 	"internal/pgtest":    {"internal/devstack"},
@@ -67,7 +72,7 @@ var owners = map[string][]string{
 	"github.com/spf13/cobra":                     {"internal/cli"},
 	"github.com/spf13/pflag":                     {"internal/cli"},
 	"github.com/rs/zerolog": {
-		"internal/app", "internal/bench", "internal/cli", "internal/consumer", "internal/devstack", "internal/httpapi", "internal/importing", "internal/issuing", "internal/producer",
+		"internal/app", "internal/bench", "internal/cli", "internal/consumer", "internal/demo", "internal/devstack", "internal/httpapi", "internal/importing", "internal/issuing", "internal/producer",
 	},
 	"testing": {"internal/kafkatest", "internal/pgtest"},
 }

@@ -95,7 +95,7 @@ flag wins over the variable, the variable over the default.`,
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return fmt.Errorf("%w: see %s --help", err, cmd.CommandPath())
 	})
-	root.AddCommand(p.devCommand(), p.serveCommand(), p.migrateCommand(), p.verifyCommand(), p.tailCommand(), p.requestCommand())
+	root.AddCommand(p.devCommand(), p.demoCommand(), p.serveCommand(), p.migrateCommand(), p.verifyCommand(), p.tailCommand(), p.requestCommand())
 	root.AddCommand(p.benchCommand())
 	root.AddCommand(p.campaignCommand(), p.poolCommand(), p.importCommand(), p.launchCommand(), p.stockCommand(), p.codeCommand())
 
