@@ -47,8 +47,11 @@ func (a *attempt) prepare(ctx context.Context) error {
 	missing := map[string]bool{}
 	for _, t := range a.group {
 		t.p.merge()
+		t.pools = map[string]int64{}
 		for j := range t.asked() {
-			id := t.requests[j].PoolID
+			t.pools[t.requests[j].PoolID]++
+		}
+		for id := range t.pools {
 			a.pools[id] = true
 			if t.p.buffers[id] == nil {
 				missing[id] = true
@@ -61,8 +64,7 @@ func (a *attempt) prepare(ctx context.Context) error {
 			return err
 		}
 		for _, t := range a.group {
-			for j := range t.asked() {
-				id := t.requests[j].PoolID
+			for id := range t.pools {
 				if pools[id] != nil && t.p.buffers[id] == nil {
 					t.p.buffers[id] = newBuffer(pools[id])
 				}
@@ -73,8 +75,8 @@ func (a *attempt) prepare(ctx context.Context) error {
 	var err error
 	a.known, a.now, err = a.i.lookUp(ctx, a.group)
 	a.i.metrics.step(stepLookUp, start)
-	for id := range a.pools {
-		for _, t := range a.group {
+	for _, t := range a.group {
+		for id := range t.pools {
 			switch b := t.p.buffers[id]; {
 			case b == nil || b.pool.State != domain.Active:
 				a.sure[id] = true
@@ -138,17 +140,17 @@ func (a *attempt) round(ctx context.Context) (bool, error) {
 // whether all have enough now.
 func (a *attempt) refill(ctx context.Context, id string) (bool, error) {
 	for _, t := range a.group {
-		need := int64(0)
-		for j := range t.asked() {
-			if t.requests[j].PoolID == id {
-				need++
-			}
-		}
-		b := t.p.buffers[id]
+		need, b := t.pools[id], t.p.buffers[id]
+		t.p.settleRefill(id)
 		for need > 0 && b.fitting(a.now) < need {
-			n, err := t.p.refillNow(ctx, b, need-b.fitting(a.now))
-			if err != nil || n == 0 {
+			had := b.fitting(a.now)
+			if err := t.p.refillNow(ctx, b, need-had); err != nil {
 				return false, err
+			}
+			// What a window let through that has opened since then is of no use
+			// for this decision, and more of it would not be either.
+			if b.fitting(a.now) == had {
+				return false, nil
 			}
 		}
 	}
@@ -201,6 +203,11 @@ func (a *attempt) assign(now time.Time, known map[domain.Key]*domain.Issuance, p
 
 // locked decides under the locks of the pools that need it.
 func (a *attempt) locked(ctx context.Context) (bool, error) {
+	for id := range a.whole {
+		for _, t := range a.group {
+			t.p.settleRefill(id)
+		}
+	}
 	l := Locking{Requests: map[string][]string{}}
 	for _, t := range a.group {
 		l.Claims = append(l.Claims, &t.p.claim)
@@ -228,9 +235,6 @@ func (a *attempt) locked(ctx context.Context) (bool, error) {
 	slices.Sort(l.Whole)
 	slices.Sort(l.Sure)
 	l.Cursors = slices.Sorted(maps.Keys(cursors))
-	for _, t := range a.group {
-		t.p.settleRefills(l.Whole)
-	}
 
 	var made *domain.Plan
 	var seen Locked
@@ -302,11 +306,16 @@ func (a *attempt) finish(plan *domain.Plan, pools map[string]*domain.Pool) {
 			t.p.forget(id, pools[id])
 		}
 	}
+	holders := make(map[int32]*Partition, len(a.group))
+	for _, t := range a.group {
+		holders[t.p.claim.Partition] = t.p
+	}
 	for _, take := range plan.Takes {
 		run := take.Run
 		run.Next += take.N
-		if n := int64(len(run.Texts)); n > 0 {
-			run.Texts = run.Texts[min(take.N, n):]
+		if p := holders[run.Holder]; p != nil {
+			p.hold(-textBytes(run.Texts[:take.N]))
+			run.Texts = run.Texts[take.N:]
 		}
 	}
 	for k, t := range a.group {
@@ -319,7 +328,7 @@ func (a *attempt) finish(plan *domain.Plan, pools map[string]*domain.Pool) {
 				b.pool = pools[id]
 			}
 		}
-		t.p.topUp(a.pools)
+		t.p.topUp(t.pools, plan.At)
 	}
 	a.i.metrics.group(len(a.group))
 }

@@ -3,6 +3,7 @@ package issuing
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -68,8 +69,8 @@ func (b *buffer) want(now time.Time) int64 {
 	return b.grant
 }
 
-// add puts granted runs behind those at hand.
-func (b *buffer) add(g Stock, now time.Time) int64 {
+// add puts granted runs among those at hand.
+func (b *buffer) add(g Stock, now time.Time) {
 	var n int64
 	kept := b.runs[:0]
 	for _, r := range b.runs {
@@ -82,11 +83,19 @@ func (b *buffer) add(g Stock, now time.Time) int64 {
 		n += r.Left()
 		b.runs = append(b.runs, r)
 	}
+	slices.SortStableFunc(b.runs, func(r, s *domain.Run) int {
+		switch {
+		case r.Lot.Sooner(&s.Lot.Window):
+			return -1
+		case s.Lot.Sooner(&r.Lot.Window):
+			return 1
+		}
+		return 0
+	})
 	b.pool = g.Pool
 	if n > 0 {
 		b.grant, b.grantedAt = n, now
 	}
-	return n
 }
 
 func textBytes(texts []string) int64 {
@@ -142,29 +151,24 @@ func (p *Partition) refill(ctx context.Context, pool *domain.Pool, want int64) (
 }
 
 // refillNow gets codes while a batch waits for them.
-func (p *Partition) refillNow(ctx context.Context, b *buffer, need int64) (int64, error) {
-	if b.refilling {
-		p.settleRefills([]string{b.pool.ID})
-		if n := b.fitting(time.Now()); n > 0 {
-			return n, nil
-		}
-	}
+func (p *Partition) refillNow(ctx context.Context, b *buffer, need int64) error {
 	if b.pool.Mode != domain.Ample || b.pool.State != domain.Active {
-		return 0, nil
+		return nil
 	}
 	g, err := p.refill(ctx, b.pool, max(b.want(time.Now()), need))
 	if err != nil {
 		p.stale = true
-		return 0, err
+		return err
 	}
-	return p.accept(b, g), nil
+	p.accept(b, g)
+	return nil
 }
 
-func (p *Partition) accept(b *buffer, g Stock) int64 {
+func (p *Partition) accept(b *buffer, g Stock) {
 	for _, r := range g.Runs {
 		p.hold(textBytes(r.Texts))
 	}
-	return b.add(g, time.Now())
+	b.add(g, time.Now())
 }
 
 // hold accounts for texts at hand; negative when they are gone.
@@ -174,16 +178,16 @@ func (p *Partition) hold(bytes int64) {
 }
 
 // topUp begins to refill, off the hot path, what the last batch has drawn
-// down below half of its last grant.
-func (p *Partition) topUp(ids map[string]bool) {
+// down below half of its last grant. decided is the database's time of it.
+func (p *Partition) topUp(pools map[string]int64, decided time.Time) {
 	now := time.Now()
-	for id := range ids {
+	for id := range pools {
 		b := p.buffers[id]
 		if b == nil {
 			continue
 		}
 		b.usedAt = now
-		if b.refilling || b.grant == 0 || b.pool.Mode != domain.Ample || b.left() > b.grant/2 {
+		if b.refilling || b.grant == 0 || b.pool.Mode != domain.Ample || b.fitting(decided) > b.grant/2 {
 			continue
 		}
 		b.refilling = true
@@ -197,33 +201,26 @@ func (p *Partition) topUp(ids map[string]bool) {
 			p.arrivals.put(arrival{id: id, stock: g, err: err})
 		}()
 	}
-	p.recount()
+	p.keepBudget()
 }
 
-// recount keeps the account of texts right and gives the longest idle buffers
-// back while the process is over its budget.
-func (p *Partition) recount() {
+// keepBudget gives the longest idle buffer back while the process is over its
+// budget.
+func (p *Partition) keepBudget() {
 	if p.i.buffered.Load() < budget {
 		return
 	}
-	var held int64
-	for _, b := range p.buffers {
-		for _, r := range b.runs {
-			held += textBytes(r.Texts)
-		}
-	}
-	p.hold(held - p.held)
 	var idlest string
 	for id, b := range p.buffers {
 		if b.left() > 0 && !b.refilling && (idlest == "" || b.usedAt.Before(p.buffers[idlest].usedAt)) {
 			idlest = id
 		}
 	}
-	if idlest == "" || p.i.buffered.Load() < budget || time.Since(p.buffers[idlest].usedAt) < time.Second {
+	if idlest == "" || time.Since(p.buffers[idlest].usedAt) < time.Second {
 		return
 	}
 	b := p.buffers[idlest]
-	delete(p.buffers, idlest)
+	p.forget(idlest, nil)
 	p.i.metrics.giveBacks.Inc()
 	p.arrivals.pending.Add(1)
 	go func() {
@@ -251,15 +248,12 @@ func (p *Partition) merge() {
 	}
 }
 
-// settleRefills waits for grants on their way, so that no run of the pools is
+// settleRefill waits for a grant on its way, so that no run of the pool is
 // granted behind the back of a transaction that hands them back.
-func (p *Partition) settleRefills(ids []string) {
-	for _, id := range ids {
-		if b := p.buffers[id]; b != nil && b.refilling {
-			p.arrivals.pending.Wait()
-			p.merge()
-			return
-		}
+func (p *Partition) settleRefill(id string) {
+	if b := p.buffers[id]; b != nil && b.refilling {
+		p.arrivals.pending.Wait()
+		p.merge()
 	}
 }
 

@@ -21,8 +21,12 @@ const (
 	// fullGroup is the number of requests from which a transaction takes no
 	// further partition in: larger gains nothing and holds locks longer.
 	fullGroup = 1000
-	// grace bounds one attempt at a transaction.
+	// grace bounds one attempt at a transaction, and all that follow it when it
+	// was lost to others. Then the caller hears of it.
 	grace = 10 * time.Second
+	// stragglers is how many batches that failed in a slot, and go on alone,
+	// do so at a time. Those behind them do not wait for what they wait for.
+	stragglers = 8
 )
 
 // Issuer decides for all partitions of a process. Batches that wait while
@@ -35,6 +39,9 @@ type Issuer struct {
 	metrics *metrics
 
 	buffered atomic.Int64 // bytes of code texts at hand, over all partitions
+	opened   atomic.Int64 // how often a partition was opened
+
+	aside chan struct{} // holds a token per straggler at work
 
 	mu      sync.Mutex
 	queue   []*ticket // guarded by mu
@@ -44,7 +51,7 @@ type Issuer struct {
 // New returns an issuer that owns partitions under the worker's name, which no
 // other process may bear.
 func New(store Store, worker string, reg prometheus.Registerer, log zerolog.Logger) *Issuer {
-	i := &Issuer{store: store, worker: worker, log: log.With().Str("component", "issuing").Logger()}
+	i := &Issuer{store: store, worker: worker, log: log.With().Str("component", "issuing").Logger(), aside: make(chan struct{}, stragglers)}
 	i.metrics = newMetrics(reg, &i.buffered)
 	return i
 }
@@ -55,6 +62,9 @@ type ticket struct {
 	first, end int64
 	requests   []domain.Request
 	poisoned   bool // requests[0], the only one, goes to the dead letters
+
+	// owned by the leader
+	pools map[string]int64 // requests by pool id
 
 	// set by the leader, read after done is closed
 	outcomes []domain.Outcome
@@ -94,9 +104,6 @@ func (i *Issuer) lead(ctx context.Context) {
 			return
 		}
 		i.settle(ctx, group)
-		for _, t := range group {
-			close(t.done)
-		}
 	}
 }
 
@@ -118,64 +125,73 @@ func (i *Issuer) next() []*ticket {
 }
 
 // settle decides a group: together, and where that fails for a reason that may
-// be one member's, each alone.
+// be one member's, each alone and aside.
 func (i *Issuer) settle(ctx context.Context, group []*ticket) {
 	err := i.attempt(ctx, group)
-	switch {
-	case err == nil:
-	case errors.Is(err, ErrUnknown):
+	if err == nil || errors.Is(err, ErrUnknown) {
 		for _, t := range group {
-			t.err = err
+			t.answer(err)
 		}
-	case len(group) > 1:
-		i.metrics.again(err)
-		for _, t := range group {
-			i.settle(ctx, []*ticket{t})
-		}
-	default:
-		i.metrics.again(err)
-		group[0].err = i.persist(ctx, group[0], err)
+		return
 	}
+	i.metrics.again(err)
+	for _, t := range group {
+		go func() {
+			i.aside <- struct{}{}
+			defer func() { <-i.aside }()
+			own := err
+			if len(group) > 1 {
+				own = i.attempt(ctx, []*ticket{t})
+			}
+			t.answer(i.persist(ctx, t, own))
+		}()
+	}
+}
+
+// answer lets submit return.
+func (t *ticket) answer(err error) {
+	t.err = err
+	close(t.done)
 }
 
 // persist decides one ticket again until it succeeds or cannot.
 func (i *Issuer) persist(ctx context.Context, t *ticket, err error) error {
-	for try := 1; ; try++ {
-		switch {
-		case err == nil:
-			return nil
-		case errors.Is(err, ErrRaced), errors.Is(err, ErrAgain):
-		case errors.Is(err, ErrCursor):
-			err = t.p.reload(ctx)
-		case errors.Is(err, ErrBlocked):
-			// Perhaps by a predecessor that froze in the middle of it.
-			err = i.store.EndPredecessors(ctx, t.p.claim)
-		case errors.Is(err, ErrPlaceTaken):
-			if t.p.alarmed {
-				return fmt.Errorf("%w: twice at one place: %w", ErrCorrupt, err)
-			}
-			t.p.alarmed = true
-			t.p.log.Error().Err(err).Msg("a code in hand is issued already, reloading")
-			err = t.p.reload(ctx)
-		default:
+	start := time.Now()
+	for try := 1; err != nil; try++ {
+		if err := i.repair(ctx, t, err); err != nil {
 			return err
 		}
-		if err != nil && !retriable(err) {
-			return err
+		if time.Since(start) > grace {
+			return fmt.Errorf("given up after %d tries: %w", try, err)
 		}
 		if try > 3 {
 			time.Sleep(min(time.Duration(try)*5*time.Millisecond, 100*time.Millisecond))
 		}
-		if try > 200 {
-			return fmt.Errorf("after %d tries: %w", try, errors.Join(ErrUnknown, err))
-		}
-		err = i.attempt(ctx, []*ticket{t})
-		if err != nil {
+		if err = i.attempt(ctx, []*ticket{t}); err != nil {
 			i.metrics.again(err)
 		}
 	}
+	return nil
 }
 
-func retriable(err error) bool {
-	return errors.Is(err, ErrRaced) || errors.Is(err, ErrAgain) || errors.Is(err, ErrCursor) || errors.Is(err, ErrBlocked)
+// repair puts right what an attempt failed for; an error means that another
+// would not help.
+func (i *Issuer) repair(ctx context.Context, t *ticket, err error) error {
+	switch {
+	case errors.Is(err, ErrRaced), errors.Is(err, ErrAgain):
+		return nil
+	case errors.Is(err, ErrCursor):
+		return t.p.reload(ctx)
+	case errors.Is(err, ErrBlocked):
+		// Perhaps by a predecessor that froze in the middle of it.
+		return i.store.EndPredecessors(ctx, t.p.claim)
+	case errors.Is(err, ErrPlaceTaken):
+		if t.p.alarmed {
+			return fmt.Errorf("%w: twice at one place: %w", ErrCorrupt, err)
+		}
+		t.p.alarmed = true
+		t.p.log.Error().Err(err).Msg("a code in hand is issued already, reloading")
+		return t.p.reload(ctx)
+	}
+	return err
 }

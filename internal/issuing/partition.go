@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 
 	"github.com/rs/zerolog"
 
@@ -17,8 +19,9 @@ const rangesAtOnce = 500
 // Partition is one partition of the request topic as its owner sees it. It is
 // used by one goroutine.
 type Partition struct {
-	i   *Issuer
-	log zerolog.Logger
+	i      *Issuer
+	worker string // the owner
+	log    zerolog.Logger
 
 	// owned by the caller of Issue, and while that waits by its group's leader
 	claim   Claim
@@ -29,20 +32,27 @@ type Partition struct {
 
 	arrivals arrivals
 
-	// known ranges from some position on, in order; complete when allKnown
+	// known ranges that end beyond position, in order; complete when allKnown
 	ranges   []domain.Range
 	allKnown bool
+	position int64 // up to where Issue was last asked
 }
 
 // Open takes the partition over. position is where its deliveries will be read
 // from.
 func (i *Issuer) Open(ctx context.Context, stream string, number, partitions int, position int64) (*Partition, error) {
-	claim, err := i.store.Claim(ctx, stream, number, i.worker, partitions)
+	// Each owner has a name of its own: an earlier one in this process, left
+	// behind in the middle of something, is as much a stranger as any.
+	worker := fmt.Sprintf("%s/%d", i.worker, i.opened.Add(1))
+	claiming, cancel := context.WithTimeout(ctx, grace)
+	defer cancel()
+	claim, err := i.store.Claim(claiming, stream, number, worker, partitions)
 	if err != nil {
 		return nil, fmt.Errorf("claim partition %d: %w", number, err)
 	}
-	p := &Partition{i: i, claim: claim, log: i.log.With().Int("partition", number).Logger(), buffers: map[string]*buffer{}}
+	p := &Partition{i: i, claim: claim, worker: worker, log: i.log.With().Int("partition", number).Logger(), buffers: map[string]*buffer{}}
 	if err := p.refresh(ctx, position); err != nil {
+		p.Close()
 		return nil, fmt.Errorf("open partition %d: %w", number, err)
 	}
 	return p, nil
@@ -73,7 +83,9 @@ func (p *Partition) Stream() string { return p.claim.Stream }
 // another's.
 func (p *Partition) Resolve(ctx context.Context, first int64) error {
 	p.arrivals.pending.Wait()
-	claim, err := p.i.store.Resolve(ctx, p.claim, p.i.worker)
+	resolving, cancel := context.WithTimeout(ctx, grace)
+	defer cancel()
+	claim, err := p.i.store.Resolve(resolving, p.claim, p.worker)
 	if err != nil {
 		return fmt.Errorf("resolve partition %d: %w", p.claim.Number, err)
 	}
@@ -96,7 +108,7 @@ func (p *Partition) loadRanges(ctx context.Context, position int64) error {
 	if err != nil {
 		return fmt.Errorf("read known ranges: %w", err)
 	}
-	p.ranges, p.allKnown = ranges, len(ranges) < rangesAtOnce
+	p.ranges, p.allKnown, p.position = ranges, len(ranges) < rangesAtOnce, position
 	return nil
 }
 
@@ -161,6 +173,12 @@ func (p *Partition) bisect(ctx context.Context, t *ticket) ([]domain.Outcome, in
 // rangeAt returns the known range that first lies in, if any, and how far a
 // batch from there may go: to the border of that range, or of the next.
 func (p *Partition) rangeAt(ctx context.Context, first, end int64) (*domain.Range, int64, error) {
+	if first < p.position {
+		// The log was cut and sent the reader back, perhaps behind our own batches.
+		if err := p.loadRanges(ctx, first); err != nil {
+			return nil, first, err
+		}
+	}
 	for {
 		for len(p.ranges) > 0 && p.ranges[0].End <= first {
 			p.ranges = p.ranges[1:]
@@ -172,35 +190,41 @@ func (p *Partition) rangeAt(ctx context.Context, first, end int64) (*domain.Rang
 			return nil, first, err
 		}
 	}
+	p.position = end
 	switch {
 	case len(p.ranges) == 0:
 		return nil, end, nil
 	case p.ranges[0].First <= first:
-		return &p.ranges[0], min(end, p.ranges[0].End), nil
+		p.position = min(end, p.ranges[0].End)
+		return &p.ranges[0], p.position, nil
 	}
-	return nil, min(end, p.ranges[0].First), nil
+	p.position = min(end, p.ranges[0].First)
+	return nil, p.position, nil
 }
 
-// replay repeats what was decided before.
+// replay repeats what was decided before. What was rejected is not asked for:
+// the database may have refused to hear of it.
 func (p *Partition) replay(ctx context.Context, known domain.Range, requests []domain.Request) ([]domain.Outcome, error) {
 	ctx, cancel := context.WithTimeout(ctx, grace)
 	defer cancel()
+	rejected := make(map[int64]bool, len(known.Rejections))
+	for _, r := range known.Rejections {
+		rejected[r.Offset] = true
+	}
 	ids := map[string]bool{}
-	var list []string
 	for i := range requests {
-		if id := requests[i].PoolID; !ids[id] {
-			ids[id] = true
-			list = append(list, id)
+		if !rejected[requests[i].Offset] {
+			ids[requests[i].PoolID] = true
 		}
 	}
-	pools, err := p.i.store.PoolsByID(ctx, list)
+	pools, err := p.i.store.PoolsByID(ctx, slices.Sorted(maps.Keys(ids)))
 	if err != nil {
 		return nil, err
 	}
 	keys := make([]domain.Key, 0, len(requests))
 	byKey := make(map[int32]*domain.Pool, len(pools))
 	for i := range requests {
-		if pool := pools[requests[i].PoolID]; pool != nil {
+		if pool := pools[requests[i].PoolID]; pool != nil && !rejected[requests[i].Offset] {
 			keys = append(keys, domain.Key{Pool: pool.Key, RequestID: requests[i].RequestID})
 			byKey[pool.Key] = pool
 		}

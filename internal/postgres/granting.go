@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 
@@ -77,7 +78,7 @@ func (s *Store) Refill(ctx context.Context, partition int32, pool *domain.Pool, 
 	}
 	st := issuing.Stock{Pool: pools[pool.ID]}
 	if st.Pool == nil || len(granted) == 0 {
-		return issuing.Stock{Pool: pool}, nil
+		return issuing.Stock{Pool: cmp.Or(st.Pool, pool)}, nil
 	}
 	numbers := make([]int32, len(granted))
 	for i, g := range granted {

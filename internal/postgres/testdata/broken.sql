@@ -1,0 +1,35 @@
+-- What contradicts an invariant, a line each; no line when all hold.
+-- Exact stock (6): every code of a lot is issued, held or free.
+SELECT format('lot %s/%s has %s codes, its runs tell of %s', l.pool, l.lot, l.size, l.done + coalesce(r.n, 0))
+  FROM lots l JOIN pools p USING (pool)
+  LEFT JOIN (SELECT pool, lot, sum(hi - lo) AS n FROM runs GROUP BY pool, lot) r USING (pool, lot)
+ WHERE NOT p.multi_use AND l.size <> l.done + coalesce(r.n, 0)
+UNION ALL
+SELECT format('lot %s/%s has %s issuances, its runs tell of %s', l.pool, l.lot, coalesce(i.n, 0), l.done + coalesce(r.n, 0))
+  FROM lots l
+  LEFT JOIN (SELECT pool, lot, sum(next - lo) AS n FROM runs GROUP BY pool, lot) r USING (pool, lot)
+  LEFT JOIN (SELECT pool, lot, count(*) AS n FROM issuances GROUP BY pool, lot) i USING (pool, lot)
+ WHERE coalesce(i.n, 0) <> l.done + coalesce(r.n, 0)
+UNION ALL
+SELECT format('code %s/%s/%s is issued, and still to be issued', i.pool, i.lot, i.seq)
+  FROM issuances i JOIN runs r ON r.pool = i.pool AND r.lot = i.lot AND i.seq >= r.next AND i.seq < r.hi
+UNION ALL
+SELECT format('runs %s/%s/%s and %s overlap', a.pool, a.lot, a.lo, b.lo)
+  FROM runs a JOIN runs b ON b.pool = a.pool AND b.lot = a.lot AND b.lo > a.lo AND b.lo < a.hi
+UNION ALL
+SELECT format('run %s/%s/%s lies outside its lot', r.pool, r.lot, r.lo)
+  FROM runs r JOIN pools p USING (pool) LEFT JOIN lots l USING (pool, lot)
+ WHERE l.size IS NULL OR r.lo < 0 OR NOT p.multi_use AND r.hi > l.size
+-- Windows (8).
+UNION ALL
+SELECT format('code %s/%s/%s was issued outside its window', i.pool, i.lot, i.seq)
+  FROM issuances i JOIN lots l USING (pool, lot)
+ WHERE i.issued_at < l.issue_start OR i.issued_at >= l.issue_end OR i.issued_at >= l.available_till
+-- One delivery, one verdict (5): nothing is decided twice.
+UNION ALL
+SELECT format('batches of partition %s at %s and %s overlap', a.partition, a.first_offset, b.first_offset)
+  FROM batches a JOIN batches b ON b.partition = a.partition AND b.first_offset > a.first_offset AND b.first_offset < a.end_offset
+UNION ALL
+SELECT format('partition %s is decided up to %s, its last batch ends at %s', p.partition, p.next_offset, b.last)
+  FROM partitions p JOIN (SELECT partition, max(end_offset) AS last FROM batches GROUP BY partition) b USING (partition)
+ WHERE p.next_offset <> b.last
