@@ -94,9 +94,10 @@ type demo struct {
 	undo       []func() error // in the order of what they undo
 
 	// handed from answer to crash
-	flow  *stream
-	rest  []load.Message // not sent yet
-	speed string
+	flow   *stream
+	rest   []load.Message // not sent yet
+	speed  string
+	killed time.Time
 }
 
 // Run shows everything and returns nil if every check held.

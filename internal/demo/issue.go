@@ -11,7 +11,7 @@ import (
 
 const (
 	firsts     = 3                // requests that are sent one by one, to be looked at
-	floodShare = 0.6              // of the requests, at full speed
+	floodShare = 0.75             // of the requests, at full speed; the kill comes in its midst
 	trickle    = 9 * time.Second  // for the rest: longer than the takeover takes
 	takeover   = 15 * time.Second // 8 s are promised, on a machine that has time
 	answerTime = 30 * time.Second // for all that is waiting
@@ -58,6 +58,7 @@ func (d *demo) answer(ctx context.Context) error {
 	if err := d.nodes[0].kill(); err != nil {
 		return err
 	}
+	d.killed = time.Now()
 	n, took := t.answered-before.answered, time.Since(began)
 	d.speed = rate(n, took)
 	d.say("%s are answered after %s: %s, each on disk in PostgreSQL before it is told on Kafka.", number(n), seconds(took), d.speed)
@@ -145,11 +146,10 @@ func (s *silence) orphans() (n int, theirs, others time.Duration) {
 
 // crash follows what happens after a process was killed, to the last answer.
 func (d *demo) crash(ctx context.Context) error {
-	killed := time.Now()
-	flood := d.flow
+	flood, t := d.flow, d.ledger.tally()
 	d.flow = d.stream(ctx, d.rest, trickle)
-	d.say("Process %d is killed (SIGKILL) with batches in hand, and requests keep coming. Kafka misses it after 6 seconds and gives its partitions to process %d. Each mark is one of the %d partitions: %s answered, %s waiting.",
-		d.nodes[0].process.Pid(), d.nodes[1].process.Pid(), partitions, d.paint(green, "●"), d.paint(amber, "○"))
+	d.say("Process %d is killed (SIGKILL) while %s requests wait, and others keep coming. Kafka misses it after 6 seconds and gives its partitions to process %d. Each mark is one of the %d partitions: %s answered, %s waiting.",
+		d.nodes[0].process.Pid(), number(t.asked-t.answered), d.nodes[1].process.Pid(), partitions, d.paint(green, "●"), d.paint(amber, "○"))
 
 	var quiet silence
 	told, replaced := -1, false
@@ -157,7 +157,7 @@ func (d *demo) crash(ctx context.Context) error {
 		quiet.observe(d.ledger)
 		t := d.ledger.tally()
 		done := flood.ended() && d.flow.ended() && t.answered >= t.asked
-		since := time.Since(killed)
+		since := time.Since(d.killed)
 		strip, waiting := quiet.strip(d)
 		if second := int(since.Seconds()); second > told || done {
 			told = second
@@ -165,12 +165,16 @@ func (d *demo) crash(ctx context.Context) error {
 		}
 		if n, _, _ := quiet.orphans(); !replaced && (n > 0 && waiting == 0 || since > missed) {
 			replaced = true
+			state := "all partitions are answered again"
+			if waiting > 0 {
+				state = fmt.Sprintf("%d partitions still wait", waiting)
+			}
 			began := time.Now()
 			n, err := d.serve(ctx)
 			if err != nil {
 				return err
 			}
-			d.line(fmt.Sprintf("%s        all partitions are answered again; process %d, new, joins (%s)", inset, n.process.Pid(), seconds(time.Since(began))))
+			d.line(fmt.Sprintf("%s        %s; process %d, new, joins (%s)", inset, state, n.process.Pid(), seconds(time.Since(began))))
 		}
 		switch {
 		case flood.failed():

@@ -87,7 +87,7 @@ func (d *demo) audit(ctx context.Context) error {
 	defer topics.Close(client)
 	report, err := verify.Run(ctx, verify.Config{
 		Client: client, Prefix: prefix, DatabaseURL: d.stack.PostgresURL,
-		Progress: func(step string) { d.progress("%s", step) },
+		Progress: func(step string) { d.progress("auditing: %s", step) },
 	})
 	if err != nil {
 		return err
