@@ -116,7 +116,7 @@ func Run(ctx context.Context, c Config, ready func(httpAddr string)) error {
 		Stream:      requests.Stream, Count: requests.Partitions,
 		Health: health, Stop: stop, Metrics: consumer.NewMetrics(registry), Log: log,
 	}
-	group := consumer.NewGroup(client, c.Kafka, names.IssuingGroup, names.Requests, consumer.DefaultStall, log, registry)
+	group := consumer.NewGroup(client, c.Kafka, names.IssuingGroup, names.Requests, consumer.DefaultStall, health, log, registry)
 
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", c.HTTPAddr)
 	if err != nil {

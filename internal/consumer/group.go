@@ -75,6 +75,7 @@ type Group struct {
 	name    string
 	topic   string
 	stall   time.Duration
+	health  *Health
 	log     zerolog.Logger
 
 	assigned    prometheus.Gauge
@@ -86,8 +87,9 @@ type Group struct {
 	partitions int // of the topic, as of before the last join
 }
 
-// NewGroup returns a membership that Run takes up.
-func NewGroup(client *kafka.Client, brokers []string, name, topic string, stall time.Duration, log zerolog.Logger, reg prometheus.Registerer) *Group {
+// NewGroup returns a membership that Run takes up. While it is none, health
+// says so.
+func NewGroup(client *kafka.Client, brokers []string, name, topic string, stall time.Duration, health *Health, log zerolog.Logger, reg prometheus.Registerer) *Group {
 	labels := prometheus.Labels{"group": name}
 	g := &Group{
 		client:  client,
@@ -95,6 +97,7 @@ func NewGroup(client *kafka.Client, brokers []string, name, topic string, stall 
 		name:    name,
 		topic:   topic,
 		stall:   stall,
+		health:  health,
 		log:     log.With().Str("component", "group").Str("group", name).Str("topic", topic).Logger(),
 		assigned: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "promopool_group_assigned_partitions", ConstLabels: labels,
@@ -126,6 +129,7 @@ func NewGroup(client *kafka.Client, brokers []string, name, topic string, stall 
 // group knows that the member has left.
 func (g *Group) Run(ctx context.Context, work Work) error {
 	pause := firstRejoin
+	g.report("has not joined yet")
 	for ctx.Err() == nil {
 		if !g.awaitTopic(ctx) {
 			return nil
@@ -139,6 +143,7 @@ func (g *Group) Run(ctx context.Context, work Work) error {
 			pause = firstRejoin
 		}
 		g.departures.WithLabelValues(cause(err)).Inc()
+		g.report("has left, joining again")
 		g.log.Warn().Err(err).Dur("pause", pause).Msg("left the group, joining again")
 		sleep(ctx, pause)
 		pause = min(2*pause, lastRejoin)
@@ -211,6 +216,7 @@ func (g *Group) member(ctx context.Context, work Work) error {
 		case errors.Is(err, kafka.RebalanceInProgress):
 			continue // the others go on without us and begin another round
 		case err != nil:
+			g.report("cannot join: " + err.Error())
 			if !told {
 				g.log.Warn().Err(err).Msg("cannot join the group, retrying until it succeeds")
 				told = true
@@ -218,11 +224,14 @@ func (g *Group) member(ctx context.Context, work Work) error {
 			continue
 		}
 		told = false
+		g.report("")
 		if err := g.generation(ctx, gen, work); err != nil {
 			return err
 		}
 	}
 }
+
+func (g *Group) report(problem string) { g.health.Report("consumer group "+g.name, problem) }
 
 func sleep(ctx context.Context, d time.Duration) {
 	t := time.NewTimer(d)

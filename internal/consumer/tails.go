@@ -43,12 +43,15 @@ func NewTails(client *kafka.Client, requests, outcomes, deadLetters topics.Topic
 // later, that has been answered, if there is one.
 func (t *Tails) Beyond(ctx context.Context, partition int, next int64) (offset int64, found bool, err error) {
 	for _, topic := range t.topics {
-		ends, err := t.ends(ctx, topic.Topic, partition)
+		starts, ends, err := topics.Ends(ctx, t.client, topic.Name, topic.Partitions)
 		if err != nil {
 			return 0, false, err
 		}
 		for p, end := range ends {
-			offset, found, err := t.scan(ctx, &topic, p, end, partition, next)
+			if topic.Partitions == t.requests.Partitions && p != partition {
+				continue // where the counts agree, answers keep the number
+			}
+			offset, found, err := t.scan(ctx, &topic, p, max(starts[p], end-tailRecords), end, partition, next)
 			if found || err != nil {
 				return offset, found, err
 			}
@@ -57,34 +60,8 @@ func (t *Tails) Beyond(ctx context.Context, partition int, next int64) (offset i
 	return 0, false, nil
 }
 
-// tailSpan is the tail of one partition.
-type tailSpan struct{ from, end int64 }
-
-// ends finds the tails that answers to a request partition can be in: one
-// where the topics have as many partitions, else all of them.
-func (t *Tails) ends(ctx context.Context, topic topics.Topic, partition int) (map[int]tailSpan, error) {
-	var asked []kafka.OffsetRequest
-	for p := range topic.Partitions {
-		if topic.Partitions != t.requests.Partitions || p == partition {
-			asked = append(asked, kafka.FirstOffsetOf(p), kafka.LastOffsetOf(p))
-		}
-	}
-	resp, err := t.client.ListOffsets(ctx, &kafka.ListOffsetsRequest{Topics: map[string][]kafka.OffsetRequest{topic.Name: asked}})
-	if err != nil {
-		return nil, err
-	}
-	ends := map[int]tailSpan{}
-	for _, p := range resp.Topics[topic.Name] {
-		if p.Error != nil {
-			return nil, p.Error
-		}
-		ends[p.Partition] = tailSpan{max(p.FirstOffset, p.LastOffset-tailRecords), p.LastOffset}
-	}
-	return ends, nil
-}
-
-func (t *Tails) scan(ctx context.Context, topic *tail, p int, span tailSpan, partition int, next int64) (int64, bool, error) {
-	for at := span.from; at < span.end; {
+func (t *Tails) scan(ctx context.Context, topic *tail, p int, at, end int64, partition int, next int64) (int64, bool, error) {
+	for at < end {
 		got, err := topic.fetcher.Fetch(ctx, p, at)
 		if err != nil {
 			return 0, false, err

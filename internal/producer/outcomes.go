@@ -75,7 +75,7 @@ var (
 // would be half of what a request costs the garbage collector.
 func (o *Outcomes) records(partition int, answers []Answer, now time.Time) []Record {
 	records := make([]Record, len(answers))
-	l := layout{headers: make([]kafka.Header, 0, 11*len(answers))}
+	l := layout{headers: make([]kafka.Header, 0, 12*len(answers))}
 	number := strconv.AppendInt(nil, int64(partition), 10)
 	for i := range answers {
 		a := &answers[i]
@@ -106,6 +106,7 @@ func (o *Outcomes) records(partition int, answers []Answer, now time.Time) []Rec
 			kafka.Header{Key: "ce_subject", Value: subject},
 			kafka.Header{Key: "ce_dataschema", Value: schema},
 			kafka.Header{Key: "content-type", Value: jsonType},
+			kafka.Header{Key: "ce_requeststream", Value: o.streamID},
 			kafka.Header{Key: "ce_requestpartition", Value: number},
 			kafka.Header{Key: "ce_requestoffset", Value: l.put(strconv.AppendInt(l.room, a.Offset, 10))},
 		)
