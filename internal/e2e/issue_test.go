@@ -13,7 +13,7 @@ func TestIssueOne(t *testing.T) {
 	w.Serve()
 	w.Send(ask{pool: "spring", request: "r-1", customer: "anna"})
 	got := w.reader(w.names.Outcomes).Answers(1, 20*time.Second)[0]
-	if got.Type != "code.issued" || got.Code != "spring-0" || got.CustomerID != "anna" || got.Key != "anna" {
+	if got.Type != "code.issued" || got.Code != "c0de-spring-0" || got.CustomerID != "anna" || got.Key != "anna" {
 		t.Errorf("got %+v", got)
 	}
 	if want := string((ask{}).record().Headers[4].Value); got.Traceparent != want {

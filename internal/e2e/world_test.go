@@ -121,9 +121,15 @@ func (w *world) Serve() *node {
 		close(n.done)
 	}()
 	w.t.Cleanup(func() {
+		if text := n.get("/metrics"); strings.Contains(text, "c0de-") {
+			w.t.Error("a code is in the metrics")
+		}
 		n.Kill()
 		mu.Lock()
 		defer mu.Unlock()
+		if i := strings.Index(n.log.String(), "c0de-"); i >= 0 {
+			w.t.Errorf("a code is in the log: %.100s", n.log.String()[i:])
+		}
 		if w.t.Failed() {
 			text := n.log.String()
 			if len(text) > 6000 {
@@ -173,8 +179,11 @@ func (n *node) Ready() bool {
 }
 
 // Problems is what readyz says.
-func (n *node) Problems() string {
-	resp, err := http.Get(n.http + "/readyz")
+func (n *node) Problems() string { return n.get("/readyz") }
+
+func (n *node) get(path string) string {
+	client := http.Client{Timeout: 5 * time.Second}
+	resp, err := client.Get(n.http + path)
 	if err != nil {
 		return err.Error()
 	}
@@ -221,7 +230,7 @@ func (w *world) number(sql string, args ...any) int64 {
 	return n
 }
 
-// Pool makes an active pool with n codes ID-0…ID-n−1.
+// Pool makes an active pool with n codes c0de-ID-0…c0de-ID-n−1.
 func (w *world) Pool(id string, n int) {
 	w.t.Helper()
 	w.Draft(id)
@@ -238,11 +247,12 @@ func (w *world) Draft(id string) {
 		SELECT $1, campaign, $1, 'for a test', 'promo_code', false, false, false, 'internal', now() FROM campaigns WHERE id = 'c'`, id)
 }
 
-// AddCodes adds a lot of n codes PREFIX-0…
+// AddCodes adds a lot of n codes c0de-PREFIX-0…, which no log and no metric may
+// show.
 func (w *world) AddCodes(id, prefix string, n int) {
 	w.t.Helper()
 	lot := w.number(`SELECT nextval('lot_numbers')`)
-	w.exec(`INSERT INTO codes (pool, lot, seq, code) SELECT pool, $2, s, $3 || '-' || s FROM pools, generate_series(0, $4::bigint - 1) s WHERE id = $1`, id, lot, prefix, n)
+	w.exec(`INSERT INTO codes (pool, lot, seq, code) SELECT pool, $2, s, 'c0de-' || $3 || '-' || s FROM pools, generate_series(0, $4::bigint - 1) s WHERE id = $1`, id, lot, prefix, n)
 	w.exec(`SELECT add_lot(pool, $2, $3, NULL, NULL, NULL, NULL, NULL) FROM pools WHERE id = $1`, id, lot, n)
 }
 
