@@ -396,7 +396,7 @@ var (
 
 // eachBatch streams an expression of the batches of our stream that have it.
 func (a *audit) eachBatch(ctx context.Context, column string, visit func(part int, first int64, at time.Time, value []byte) error) error {
-	res, err := a.aside.Query(ctx, "SELECT p.number, b.first_offset, b.decided_at, "+column+
+	res, err := a.aside.Query(ctx, "SELECT p.number, b.first_offset, b.decided_at, "+column+ //nolint:rowserrcheck // ForEachRow does
 		" FROM batches b JOIN partitions p ON p.partition = b.partition WHERE p.stream = $1 AND "+column+" IS NOT NULL", a.stream)
 	if err != nil {
 		return err

@@ -65,12 +65,16 @@ func (a *audit) groupOffsets(ctx context.Context, partitions int) ([]int64, erro
 	for p := range all {
 		all[p] = p
 	}
-	res, err := a.config.Client.OffsetFetch(ctx, &kafka.OffsetFetchRequest{
-		GroupID: a.names.IssuingGroup, Topics: map[string][]int{a.names.Requests: all},
+	var res *kafka.OffsetFetchResponse
+	err := patiently(ctx, func() (err error) {
+		res, err = a.config.Client.OffsetFetch(ctx, &kafka.OffsetFetchRequest{
+			GroupID: a.names.IssuingGroup, Topics: map[string][]int{a.names.Requests: all},
+		})
+		if err == nil {
+			err = res.Error
+		}
+		return err
 	})
-	if err == nil {
-		err = res.Error
-	}
 	if errors.Is(err, kafka.GroupIdNotFound) {
 		return make([]int64, partitions), nil
 	}
@@ -85,6 +89,23 @@ func (a *audit) groupOffsets(ctx context.Context, partitions int) ([]int64, erro
 		offsets[p.Partition] = max(p.CommittedOffset, 0)
 	}
 	return offsets, nil
+}
+
+// patiently repeats what fails because a coordinator has only just been
+// elected, as on a cluster that never had a group.
+func patiently(ctx context.Context, try func() error) error {
+	for deadline := time.Now().Add(15 * time.Second); ; {
+		err := try()
+		var code kafka.Error
+		if err == nil || !errors.As(err, &code) || !code.Temporary() || time.Now().After(deadline) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(200 * time.Millisecond):
+		}
+	}
 }
 
 func (a *audit) ends(ctx context.Context, topic string, partitions int) (log, error) {

@@ -121,7 +121,7 @@ func (a *audit) connect(ctx context.Context) error {
 
 // readPartitions learns how far the service has decided.
 func (a *audit) readPartitions(ctx context.Context) error {
-	rows, err := a.aside.Query(ctx, "SELECT stream, number, next_offset FROM partitions")
+	rows, err := a.aside.Query(ctx, "SELECT stream, number, next_offset FROM partitions") //nolint:rowserrcheck // ForEachRow does
 	if err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -81,6 +82,7 @@ func newWorld(t *testing.T) *world {
 	for p := range partitions {
 		w.must(w.db.QueryRow(ctx, "INSERT INTO partitions (stream, number) VALUES ($1, $2) RETURNING partition", w.stream, p).Scan(&w.keys[p]))
 	}
+	w.exec("SET synchronous_commit = off")
 	w.exec("UPDATE service SET partitions = 1")
 	w.exec("INSERT INTO campaigns (id, name, created_at) VALUES ('camp', 'Campaign', now() - interval '2 hours')")
 	w.now = time.Now().UTC().Add(-time.Hour).Truncate(time.Microsecond)
@@ -282,13 +284,18 @@ func (w *world) commit() {
 	for p, end := range w.ends {
 		commits = append(commits, kafka.OffsetCommit{Partition: p, Offset: end})
 	}
-	res, err := w.client.OffsetCommit(w.t.Context(), &kafka.OffsetCommitRequest{
-		GroupID: w.names.IssuingGroup, GenerationID: -1, Topics: map[string][]kafka.OffsetCommit{w.names.Requests: commits},
-	})
-	w.must(err)
-	for _, p := range res.Topics[w.names.Requests] {
-		w.must(p.Error)
-	}
+	w.must(patiently(w.t.Context(), func() error {
+		res, err := w.client.OffsetCommit(w.t.Context(), &kafka.OffsetCommitRequest{
+			GroupID: w.names.IssuingGroup, GenerationID: -1, Topics: map[string][]kafka.OffsetCommit{w.names.Requests: commits},
+		})
+		if err != nil {
+			return err
+		}
+		for _, p := range res.Topics[w.names.Requests] {
+			err = errors.Join(err, p.Error)
+		}
+		return err
+	}))
 }
 
 // good does a bit of everything, rightly.
