@@ -24,33 +24,58 @@ import (
 
 	"promopool/internal/domain"
 	"promopool/internal/httpapi"
+	"promopool/internal/importing"
 	"promopool/internal/pgtest"
 	"promopool/internal/postgres"
 )
 
-// site is the interface over a real store. Every answer is held against
-// openapi.yaml.
+// site is the interface over a real store, with a runner of imports behind it.
+// Every answer is held against openapi.yaml.
 type site struct {
 	t        *testing.T
 	store    *postgres.Store
+	runner   *importing.Runner
 	server   *httptest.Server
 	contract *contract
 	url      string // of the database
-	log      *bytes.Buffer
+	log      *lines
 
 	mu     sync.Mutex
 	routes map[string]bool // guarded by mu; every pattern that matched
 	last   string          // guarded by mu
 }
 
+// lines is a log that several may write.
+type lines struct {
+	mu   sync.Mutex
+	text bytes.Buffer // guarded by mu
+}
+
+func (l *lines) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(b)
+}
+
+func (l *lines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
+
 func open(t *testing.T) *site {
 	t.Helper()
-	s := &site{t: t, url: pgtest.Database(t, postgres.Migrate), contract: readContract(t), log: new(bytes.Buffer), routes: map[string]bool{}}
+	s := &site{t: t, url: pgtest.Database(t, postgres.Migrate), contract: readContract(t), log: new(lines), routes: map[string]bool{}}
 	var err error
 	if s.store, err = postgres.Open(t.Context(), s.url, "test", 20); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(s.store.Close)
+	s.runner = importing.New(s.store, zerolog.New(s.log), prometheus.NewRegistry())
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error)
+	go func() { ended <- s.runner.Run(ctx) }()
+	t.Cleanup(func() { cancel(); <-ended })
 	s.serve(s.store)
 	s.Want(201, "POST", "/v1/campaigns", `{"name": "Summer"}`)
 	return s
@@ -62,7 +87,8 @@ func (s *site) serve(pools httpapi.Pools) {
 	ok := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	h := httpapi.New(httpapi.Deps{
 		Campaigns: s.store, Pools: pools, Stocks: s.store, Metrics: registry,
-		Log: zerolog.New(zerolog.SyncWriter(s.log)),
+		Log:          zerolog.New(s.log),
+		ImportRoutes: httpapi.ImportRoutes(importing.NewIntake(s.store, uploadLimit, s.runner.Wake), s.store, zerolog.New(s.log)),
 		Probes: map[string]http.Handler{
 			"/healthz": ok, "/readyz": ok, "/metrics": promhttp.HandlerFor(registry, promhttp.HandlerOpts{}),
 		},
@@ -208,11 +234,25 @@ func TestWalk(t *testing.T) {
 	}
 	s.Want(412, "PATCH", pool, `{"name": "late"}`, "If-Match", tag)
 	s.Fill("ete-2026-20", 2, "A/1", "B 2", "..", "é", "100%")
+	file := s.Want(202, "POST", pool+"/imports", "code;note\nC-3;\nA/1;\n", "Content-Type", "text/csv", "Content-Disposition", `attachment; filename="more.csv"`)
+	task := file.Header.Get("Location")
+	for !domain.ImportStatus(s.Want(200, "GET", task, "").Get("status").(string)).Ended() {
+	}
+	if got := s.Want(200, "GET", task, ""); got.Get("added") != 1.0 || got.Get("refused") != 1.0 || got.Get("file_name") != "more.csv" {
+		t.Errorf("got %s", got.body)
+	}
+	if list := s.Want(200, "GET", pool+"/imports", ""); len(list.Get("items").([]any)) != 1 {
+		t.Errorf("got %s", list.body)
+	}
+	if got, want := string(s.Want(200, "GET", task+"/rejected.csv", "").body), "code;note;line;reason\nA/1;;3;already_in_pool\n"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	s.Want(200, "GET", "/v1/import-template.csv", "")
 	s.Want(412, "POST", pool+"/launch", "", "If-Match", tag)
 	if got := s.Want(200, "POST", pool+"/launch", "{}", "If-Match", `"2"`); got.Get("state") != "active" || got.Get("launched_at") == nil {
 		t.Errorf("got %s", got.body)
 	}
-	if got := s.Want(200, "GET", pool+"/stock", ""); got.Get("total") != 5.0 || got.Get("available") != 3.0 || got.Get("issued") != 2.0 {
+	if got := s.Want(200, "GET", pool+"/stock", ""); got.Get("total") != 6.0 || got.Get("available") != 4.0 || got.Get("issued") != 2.0 {
 		t.Errorf("got %s", got.body)
 	}
 	for code, state := range map[string]string{"A%2F1": "issued", "B%202": "issued", "%2E%2E": "available", "e%CC%81": "available", "100%25": "available", "%20100%25%20": "available"} {
@@ -247,7 +287,7 @@ func TestWalk(t *testing.T) {
 			t.Errorf("%s is served and not in openapi.yaml", route)
 		}
 	}
-	for _, secret := range []string{"A/1", "A%2F1", "B 2", "100%"} {
+	for _, secret := range []string{"A/1", "A%2F1", "B 2", "100%", "C-3"} {
 		if strings.Contains(s.log.String(), secret) {
 			t.Errorf("the log has the code %s", secret)
 		}

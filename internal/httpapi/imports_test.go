@@ -9,78 +9,42 @@ import (
 	"mime/multipart"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"net/textproto"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/rs/zerolog"
 
 	"promopool/internal/domain"
-	"promopool/internal/httpapi"
-	"promopool/internal/importing"
-	"promopool/internal/pgtest"
-	"promopool/internal/postgres"
 )
 
-// dock is where files are handed in, with a runner behind it.
+// dock is where files are handed in.
 type dock struct {
-	t      *testing.T
-	server *httptest.Server
-	store  *postgres.Store
-	sql    *pgx.Conn
+	*site
+	sql *pgx.Conn
 }
 
-const dockLimit = 4 << 20
+const uploadLimit = 4 << 20
 
 func newDock(t *testing.T) *dock {
 	t.Helper()
-	url := pgtest.Database(t, postgres.Migrate)
-	store, err := postgres.Open(t.Context(), url, "test", 8)
-	if err != nil {
+	d := &dock{site: open(t)}
+	var err error
+	if d.sql, err = pgx.Connect(t.Context(), d.url); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(store.Close)
-	sql, err := pgx.Connect(t.Context(), url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { sql.Close(context.Background()) })
-	runner := importing.New(store, zerolog.Nop(), prometheus.NewRegistry())
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		_ = runner.Run(ctx)
-	}()
-	t.Cleanup(func() { cancel(); <-ended })
-	server := httptest.NewServer(httpapi.New(httpapi.Deps{
-		Campaigns: store, Pools: store, Stocks: store, Metrics: prometheus.NewRegistry(), Log: zerolog.Nop(),
-		ImportRoutes: httpapi.ImportRoutes(importing.NewIntake(store, dockLimit, runner.Wake), store, zerolog.Nop()),
-	}))
-	t.Cleanup(server.Close)
-	if _, err := store.CreateCampaign(t.Context(), domain.Campaign{ID: "spring", Name: "Spring"}, false); err != nil {
-		t.Fatal(err)
-	}
+	t.Cleanup(func() { d.sql.Close(context.Background()) })
 	for _, id := range []string{"mugs", "old"} {
-		p := domain.Pool{ID: id, CampaignID: "spring", Name: id, Description: "x", ParameterName: "promo_code", Processing: domain.Internal}
-		if _, err := store.CreatePool(t.Context(), p, false); err != nil {
-			t.Fatal(err)
-		}
+		d.Want(201, "POST", "/v1/pools", `{"campaign_id": "summer", "description": "x", "name": "`+id+`"}`)
 	}
-	if _, err := store.LaunchPool(t.Context(), "old", 0); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := store.ArchivePool(t.Context(), "old", 0); err != nil {
-		t.Fatal(err)
-	}
-	return &dock{t: t, server: server, store: store, sql: sql}
+	d.Want(200, "POST", "/v1/pools/old/launch", "")
+	d.Want(200, "POST", "/v1/pools/old/archive", "")
+	return d
 }
 
-// Send sends a request and returns the status and the answer.
+// Send sends a request, holds the answer against the contract, and returns its
+// status and what it says.
 func (d *dock) Send(method, path, media string, body io.Reader, header ...string) (int, http.Header, string) {
 	d.t.Helper()
 	req, err := http.NewRequestWithContext(d.t.Context(), method, d.server.URL+path, body)
@@ -102,6 +66,9 @@ func (d *dock) Send(method, path, media string, body io.Reader, header ...string
 	if err != nil {
 		d.t.Fatal(err)
 	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.contract.Check(d.t, d.last, r, b)
 	return r.StatusCode, r.Header, string(b)
 }
 
@@ -209,7 +176,7 @@ func TestUploadRefused(t *testing.T) {
 	noneMedia, none := form()
 	cutMedia, cut := form(strings.Repeat("A\n", 1<<20))
 	cut.Truncate(1 << 20)
-	large := strings.Repeat("0123456\n", dockLimit/8+1)
+	large := strings.Repeat("0123456\n", uploadLimit/8+1)
 	tests := []struct {
 		name, path, media string
 		body              io.Reader

@@ -5,11 +5,15 @@ import (
 	"encoding/json"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/santhosh-tekuri/jsonschema/v6"
 	"go.yaml.in/yaml/v3"
+
+	"promopool/internal/domain"
 )
 
 // contract is schemas/openapi.yaml, and what of it was seen to be kept.
@@ -74,20 +78,42 @@ func (c *contract) Check(t *testing.T, route string, r *http.Response, body []by
 		}
 		c.seen[route+" "+status] = true
 		method, where, _ := strings.Cut(route, " ")
-		path = "#/paths/" + strings.NewReplacer("~", "~0", "/", "~1", "{", "%7B", "}", "%7D").Replace(where) + "/" + strings.ToLower(method) + "/responses/" + status
+		path = "#/paths/" + escaped.Replace(where) + "/" + strings.ToLower(method) + "/responses/" + status
 		if ref, ok := responses[status].(map[string]any)["$ref"]; ok {
 			path = ref.(string)
 		}
 	}
-	media, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";")
-	switch {
-	case r.StatusCode == http.StatusNoContent && len(body) == 0 || media == "text/plain" && r.StatusCode != http.StatusNotFound:
-		return
-	case r.StatusCode >= 400 && media != "application/problem+json" || r.StatusCode < 400 && media != "application/json":
-		t.Errorf("%s: %s with %q", route, r.Status, media)
+	response := c.at(path)
+	headers, _ := response["headers"].(map[string]any)
+	for name := range headers {
+		if r.Header.Get(name) == "" {
+			t.Errorf("%s: %s without the header %s", route, r.Status, name)
+		}
+	}
+	content, _ := response["content"].(map[string]any)
+	if content == nil && len(body) == 0 {
 		return
 	}
-	c.validate(t, path+"/content/"+strings.ReplaceAll(media, "/", "~1")+"/schema", route, r.Status, body)
+	media, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";")
+	switch _, ok := content[media]; {
+	case !ok:
+		t.Errorf("%s: %s with %q", route, r.Status, media)
+	case strings.HasSuffix(media, "json"):
+		c.validate(t, path+"/content/"+escaped.Replace(media)+"/schema", route, r.Status, body)
+	}
+}
+
+// escaped makes a name a part of a JSON pointer in a URL.
+var escaped = strings.NewReplacer("~", "~0", "/", "~1", "{", "%7B", "}", "%7D")
+
+// at is the object that a pointer names.
+func (c *contract) at(pointer string) map[string]any {
+	found := c.doc
+	for _, name := range strings.Split(pointer, "/")[1:] {
+		name = strings.NewReplacer("%7B", "{", "%7D", "}", "~1", "/", "~0", "~").Replace(name)
+		found = found[name].(map[string]any)
+	}
+	return found
 }
 
 func (c *contract) validate(t *testing.T, pointer, route, status string, body []byte) {
@@ -106,5 +132,21 @@ func (c *contract) validate(t *testing.T, pointer, route, status string, body []
 	}
 	if err != nil {
 		t.Errorf("%s: %s leaves its schema: %v\n%s", route, status, err, body)
+	}
+}
+
+// TestRefusalReasons holds the reasons of the contract against the program's.
+func TestRefusalReasons(t *testing.T) {
+	var got []string
+	for _, reason := range readContract(t).at("#/components/schemas/Refusal/properties/reason")["enum"].([]any) {
+		got = append(got, reason.(string))
+	}
+	var want []string
+	for _, reason := range domain.RefusalReasons() {
+		want = append(want, string(reason))
+	}
+	slices.Sort(want)
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
 	}
 }
