@@ -173,14 +173,16 @@ func (s *Store) LaunchPool(ctx context.Context, id string, version int64) (domai
 // changes nothing.
 func (s *Store) ArchivePool(ctx context.Context, id string, version int64) (domain.Pool, error) {
 	return s.move(ctx, id, version, domain.Archived, func(q *db.Queries, p domain.Pool) error {
+		// This waits for the batches in flight, hence the clock after it: none of
+		// them issues later than the pool is archived.
+		if err := q.HandBackAll(ctx, p.Key); err != nil {
+			return err
+		}
 		now, err := q.Now(ctx)
 		if err != nil {
 			return err
 		}
-		if err := q.ArchivePool(ctx, db.ArchivePoolParams{Pool: p.Key, At: now}); err != nil {
-			return err
-		}
-		return q.HandBackAll(ctx, p.Key)
+		return q.ArchivePool(ctx, db.ArchivePoolParams{Pool: p.Key, At: now})
 	})
 }
 
