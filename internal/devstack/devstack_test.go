@@ -295,6 +295,41 @@ func TestPostgresLastWords(t *testing.T) {
 	}
 }
 
+// TestPostgresLogHidesValues: a code that clashes is in no line of the log.
+func TestPostgresLogHidesValues(t *testing.T) {
+	p, err := StartPostgres(t.Context(), PostgresConfig{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { p.Close() })
+	conn, err := pgx.Connect(t.Context(), p.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(context.Background())
+	for _, sql := range []string{"CREATE TABLE codes (code text UNIQUE CHECK (code <> 'n0'))", "SET log_min_duration_statement = 0"} {
+		if _, err := conn.Exec(t.Context(), sql); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 2 {
+		_, err = conn.Exec(t.Context(), "INSERT INTO codes VALUES ($1)", "c0de")
+	}
+	if err == nil {
+		t.Error("no clash")
+	}
+	if _, err := conn.CopyFrom(t.Context(), pgx.Identifier{"codes"}, []string{"code"}, pgx.CopyFromRows([][]any{{"c0de"}})); err == nil {
+		t.Error("no clash in COPY")
+	}
+	log, err := os.ReadFile(p.logFile())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(log), "codes_code_key") || strings.Contains(string(log), "c0de") {
+		t.Errorf("the log says:\n%s", log)
+	}
+}
+
 func TestStartCancelled(t *testing.T) {
 	t.Setenv("TMPDIR", t.TempDir())
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond) // in initdb

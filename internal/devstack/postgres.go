@@ -30,6 +30,7 @@ const role = "promopool"
 // StopMode is how PostgreSQL is told to stop.
 type StopMode syscall.Signal
 
+// The ways to stop.
 const (
 	Fast      = StopMode(syscall.SIGINT)  // ends sessions, writes a checkpoint
 	Immediate = StopMode(syscall.SIGQUIT) // as in a crash: the next start recovers from the log
@@ -141,10 +142,12 @@ var settings = map[string]string{
 	"autovacuum_naptime": "15s",
 	// Parallel queries take this before /dev/shm, which containers keep tiny.
 	"min_dynamic_shared_memory": "64MB",
-	"timezone":                  "UTC",
-	"log_timezone":              "UTC",
-	"log_checkpoints":           "off",
-	"log_line_prefix":           "%m [%p] %a ",
+	// The detail of an error shows values, and a code is money.
+	"log_error_verbosity": "terse",
+	"timezone":            "UTC",
+	"log_timezone":        "UTC",
+	"log_checkpoints":     "off",
+	"log_line_prefix":     "%m [%p] %a ",
 }
 
 // Folder is where the server's files are.
