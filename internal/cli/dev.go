@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -77,12 +79,36 @@ func (p *program) dev(ctx context.Context, c devstack.Config, service app.Config
 	}
 	service.Kafka, service.DatabaseURL = []string{stack.Kafka}, stack.PostgresURL
 	err = app.Run(ctx, service, func(httpAddr string) {
+		awaitReady(ctx, "http://"+httpAddr+"/readyz")
 		fmt.Fprintf(p.stdout, "%s http=http://%s\n", servers, httpAddr)
 	})
 	if err == nil {
 		err = context.Cause(ctx)
 	}
 	return err
+}
+
+// awaitReady waits until requests are answered, at most as long as a start
+// takes: a service with a problem is to be looked at, not waited for.
+func awaitReady(ctx context.Context, url string) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	for ctx.Err() == nil {
+		request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+		if err != nil {
+			return
+		}
+		if r, err := http.DefaultClient.Do(request); err == nil {
+			r.Body.Close()
+			if r.StatusCode == http.StatusOK {
+				return
+			}
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
 }
 
 // untilSignal turns the end that a signal asked for into success: commands

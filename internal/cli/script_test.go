@@ -22,13 +22,14 @@ func TestMain(m *testing.M) {
 }
 
 // Scripts run the binary. Beside testscript's commands they have await,
-// await-file, get, nofile and sigterm, below.
+// await-file, await-get, get, nofile and sigterm, below.
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"await":      await,
 			"await-file": awaitFile,
+			"await-get":  awaitGet,
 			"get":        get,
 			"nofile":     noFile,
 			"sigterm":    sigTerm,
@@ -85,7 +86,25 @@ func get(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// noFile PATTERN wants nothing that matches it.
+// await-get URL STATUS asks until it is answered so.
+func awaitGet(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: await-get url status")
+	}
+	var got string
+	for range 1500 {
+		r, err := http.Get(args[0])
+		ts.Check(err)
+		r.Body.Close()
+		if got = fmt.Sprint(r.StatusCode); got == args[1] {
+			return
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	ts.Fatalf("GET %s: not within 30 s %s, but %s", args[0], args[1], got)
+}
+
+// nofile PATTERN wants nothing that matches it.
 func noFile(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
 		ts.Fatalf("usage: nofile pattern")
