@@ -180,7 +180,7 @@ func (v variant) work(ctx context.Context, in *kafka.Reader, out *kafka.Writer, 
 		}
 		// A fresh broker may still be moving the group about.
 		var code kafka.Error
-		if err := in.CommitMessages(ctx, messages...); err != nil && !(errors.As(err, &code) && code.Temporary()) {
+		if err := in.CommitMessages(ctx, messages...); err != nil && (!errors.As(err, &code) || !code.Temporary()) {
 			return err
 		}
 	}
