@@ -48,8 +48,8 @@ type Config struct {
 	Kafka []string
 	// DatabaseURL is PostgreSQL's, as postgres://user@host:port/database. No default.
 	DatabaseURL string
-	// HTTPAddr is the host:port to serve on; port 0 is a free one. Default
-	// 127.0.0.1:8080.
+	// HTTPAddr is the host:port to serve on, of this machine's loopback: whoever
+	// reaches it may do everything. Port 0 is a free one. Default 127.0.0.1:8080.
 	HTTPAddr string
 	// TopicPrefix begins the name of every topic and consumer group. Default
 	// "promo.". Another prefix is another promopool: it sees none of the
@@ -74,6 +74,10 @@ func Run(ctx context.Context, c Config, ready func(httpAddr string)) error {
 	log := c.Log.With().Str("worker", worker).Logger()
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+
+	if err := private(c.HTTPAddr); err != nil {
+		return err
+	}
 
 	// The database first: without it nothing may be consumed.
 	store, err := postgres.Open(ctx, c.DatabaseURL, "promopool "+worker, connections)
@@ -143,6 +147,19 @@ func Run(ctx context.Context, c Config, ready func(httpAddr string)) error {
 	}
 	if err := context.Cause(ctx); !errors.Is(err, context.Canceled) {
 		return err
+	}
+	return nil
+}
+
+// private refuses an address that others can reach: the interface asks nobody
+// who they are.
+func private(addr string) error {
+	a, err := net.ResolveTCPAddr("tcp", addr)
+	if err != nil {
+		return fmt.Errorf("HTTP: %w", err)
+	}
+	if !a.IP.IsLoopback() {
+		return fmt.Errorf("HTTP: %s can be reached from elsewhere, and the interface has no access control: listen on 127.0.0.1 and put a proxy that has before it", addr)
 	}
 	return nil
 }
