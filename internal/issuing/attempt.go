@@ -115,17 +115,7 @@ func (a *attempt) round(ctx context.Context) (bool, error) {
 	}
 	plan := a.assign(a.now, a.known, nil, nil)
 	if !plan.Whole() {
-		a.escalate(&plan)
-		for _, id := range plan.Short {
-			got, err := a.refill(ctx, id)
-			if err != nil {
-				return false, err
-			}
-			if !got {
-				a.whole[id] = true
-			}
-		}
-		return false, nil
+		return false, a.provide(ctx, &plan)
 	}
 	start := time.Now()
 	err := a.i.store.Commit(ctx, a.entries(&plan), &plan)
@@ -136,11 +126,32 @@ func (a *attempt) round(ctx context.Context) (bool, error) {
 	return err == nil, err
 }
 
+// provide gets what a plan turned out to lack: codes, or locks for the next
+// round.
+func (a *attempt) provide(ctx context.Context, plan *domain.Plan) error {
+	for _, id := range plan.Unsure {
+		a.sure[id] = true
+	}
+	for _, id := range plan.Short {
+		got, err := a.refill(ctx, id)
+		if err != nil {
+			return err
+		}
+		if !got {
+			a.whole[id] = true
+		}
+	}
+	return nil
+}
+
 // refill gets codes for the tickets that have too few of a pool, and reports
 // whether all have enough now.
 func (a *attempt) refill(ctx context.Context, id string) (bool, error) {
 	for _, t := range a.group {
 		need, b := t.pools[id], t.p.buffers[id]
+		if b == nil && need > 0 {
+			return false, nil // it is younger than what was read of it
+		}
 		t.p.settleRefill(id)
 		for need > 0 && b.fitting(a.now) < need {
 			had := b.fitting(a.now)
@@ -155,13 +166,6 @@ func (a *attempt) refill(ctx context.Context, id string) (bool, error) {
 		}
 	}
 	return true, nil
-}
-
-// escalate notes the locks that a plan turned out to need.
-func (a *attempt) escalate(plan *domain.Plan) {
-	for _, id := range plan.Unsure {
-		a.sure[id] = true
-	}
 }
 
 // assign decides on the buffers, or on the shelves where there is one.
@@ -236,8 +240,9 @@ func (a *attempt) locked(ctx context.Context) (bool, error) {
 	slices.Sort(l.Sure)
 	l.Cursors = slices.Sorted(maps.Keys(cursors))
 
-	var made *domain.Plan
+	var plan domain.Plan
 	var seen Locked
+	made := false
 	start := time.Now()
 	err := a.i.store.CommitLocked(ctx, l, func(in Locked) Decision {
 		known := in.Known
@@ -246,25 +251,24 @@ func (a *attempt) locked(ctx context.Context) (bool, error) {
 				known[k] = issue
 			}
 		}
-		plan := a.assign(in.Now, known, in.Pools, in.Shelves)
+		plan = a.assign(in.Now, known, in.Pools, in.Shelves)
 		if d, ok := a.handBack(&plan, in); ok {
 			return d
 		}
 		if !plan.Whole() {
-			a.escalate(&plan)
-			for _, id := range plan.Short {
-				a.whole[id] = true
-			}
 			return Decision{}
 		}
-		made, seen = &plan, in
+		made, seen = true, in
 		return Decision{Plan: &plan, Entries: a.entries(&plan)}
 	})
 	a.i.metrics.step(stepCommit, start)
-	if err != nil || made == nil {
+	switch {
+	case err != nil:
 		return false, err
+	case !made:
+		return false, a.provide(ctx, &plan)
 	}
-	a.finish(made, seen.Pools)
+	a.finish(&plan, seen.Pools)
 	return true, nil
 }
 

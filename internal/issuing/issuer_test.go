@@ -14,8 +14,9 @@ import (
 )
 
 func TestIssueRepeated(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
-	w.Pool("big", 20_000)
+	w.Pool("big", 6_000)
 	w.Pool("small", 5)
 	w.Pool("many", 3, multiUse)
 	other := ask("big", "a")
@@ -36,13 +37,14 @@ func TestIssueRepeated(t *testing.T) {
 // A merged transaction takes no lock for pools that one of its partitions has
 // never heard of.
 func TestMergeTakesNoLocks(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	store := &faulty{Store: w.store}
 	i := w.Issuer("one", store)
 	gate, parts := gateCommits(store), []*part{}
 	for n := range 6 {
 		id := fmt.Sprintf("pool-%d", n)
-		w.Pool(id, 20_000)
+		w.Pool(id, 6_000)
 		w.Publish(n, asks(id, "r", 20)...)
 		parts = append(parts, i.Open(n, 0))
 	}
@@ -55,6 +57,29 @@ func TestMergeTakesNoLocks(t *testing.T) {
 	}
 	if n := store.Calls("commit locked"); n > 0 {
 		t.Errorf("got %d transactions with locks, want none", n)
+	}
+	w.Check()
+}
+
+// A scarce pool in a batch must not cost the ample ones beside it their
+// buffers.
+func TestMixedKeepsBuffers(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.Pool("scarce", 50)
+	w.Pool("ample", 6_000)
+	i := w.Issuer("one", nil)
+	p := i.Open(0, 0)
+	for k := range 5 {
+		w.Publish(0, ask("scarce", fmt.Sprint("r", k)))
+		w.Publish(0, asks("ample", fmt.Sprint("r", k), 5)...)
+		p.Want(map[string]int{"issued": 6})
+	}
+	if n := i.Metric("promopool_refills_total", ""); n != 1 {
+		t.Errorf("got %v refills, want 1", n)
+	}
+	if held := w.Held("ample"); held == 0 {
+		t.Error("got no codes held of the ample pool")
 	}
 	w.Check()
 }
@@ -84,6 +109,7 @@ func all(parts []*part, do func(*part), open func()) {
 // The process may open a partition anew while a worker of its last generation
 // still clings to it.
 func TestResolveAgainstOneself(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.Pool("p", 5)
 	i := w.Issuer("one", nil)
@@ -105,6 +131,7 @@ func TestResolveAgainstOneself(t *testing.T) {
 
 // An answer to Resolve that was lost does not lose the partition.
 func TestResolveLostAnswer(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.Pool("p", 5)
 	lost := 2
@@ -134,9 +161,10 @@ func TestResolveLostAnswer(t *testing.T) {
 // A window that opens between the look-up and the refill must not make a
 // partition take everything.
 func TestRefillAtOpening(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.Pool("p", 0)
-	w.Fill("p", 50_000, time.Now().Add(time.Hour))
+	w.Fill("p", 12_000, time.Now().Add(time.Hour))
 	store := &faulty{Store: w.store}
 	store.fault = func(step string, effect func() error) error {
 		if step == "refill" {
@@ -150,7 +178,7 @@ func TestRefillAtOpening(t *testing.T) {
 	if n := store.Calls("refill"); n > 3 {
 		t.Errorf("got %d refills, want a few", n)
 	}
-	if held := w.Held("p"); held > 5000 {
+	if held := w.Held("p"); held > 1500 {
 		t.Errorf("got %d codes held, want no more than a share", held)
 	}
 	w.Check()
@@ -158,9 +186,10 @@ func TestRefillAtOpening(t *testing.T) {
 
 // Expired codes at hand do not keep a partition from taking ahead.
 func TestTopUpPastExpired(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
-	w.Pool("p", 30_000)
-	w.Fill("p", 30_000, nil, time.Now().Add(time.Hour))
+	w.Pool("p", 12_000)
+	w.Fill("p", 12_000, nil, time.Now().Add(time.Hour))
 	w.Exec("UPDATE lots SET issue_end = clock_timestamp() + interval '1 s' WHERE issue_end IS NOT NULL")
 	ends := time.Now().Add(time.Second)
 	store := &faulty{Store: w.store}
@@ -189,6 +218,7 @@ func (p *part) settle() { time.Sleep(50 * time.Millisecond) }
 
 // What a request's data broke once it breaks again on replay.
 func TestPoison(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.Pool("p", 5000)
 	w.Pool("scarce", 50)
@@ -211,6 +241,7 @@ func TestPoison(t *testing.T) {
 }
 
 func TestLogChanged(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.Pool("p", 2)
 	w.Publish(0, asks("p", "r", 4)...)
@@ -237,6 +268,7 @@ func TestLogChanged(t *testing.T) {
 
 // More known ranges than are read at once, and the border behind the last.
 func TestManyRanges(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.Pool("p", 3000)
 	p := w.Issuer("one", nil).Open(0, 0)
@@ -267,6 +299,7 @@ func TestManyRanges(t *testing.T) {
 // A batch never reaches into a range that is known, nor does a known range
 // hide what is new behind it.
 func TestRangeBorders(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.Pool("p", 100)
 	w.Publish(0, asks("p", "r", 30)...)
@@ -293,6 +326,7 @@ func TestRangeBorders(t *testing.T) {
 // A log that was cut sends the consumer back to offsets that this very
 // partition has decided.
 func TestPositionGoesBack(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.Pool("p", 2)
 	w.Publish(0, asks("p", "r", 4)...)
@@ -306,8 +340,9 @@ func TestPositionGoesBack(t *testing.T) {
 
 // A partition that another took over fails alone; those merged with it go on.
 func TestMergedWithFenced(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
-	w.Pool("p", 20_000)
+	w.Pool("p", 6_000)
 	store := &faulty{Store: w.store}
 	open := gateCommits(store)
 	i := w.Issuer("one", store)
@@ -331,8 +366,9 @@ func TestMergedWithFenced(t *testing.T) {
 // Codes that the database says are issued, though they are in hand: once is an
 // alarm, twice is the end.
 func TestPlaceTaken(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
-	w.Pool("p", 20_000)
+	w.Pool("p", 6_000)
 	w.Publish(0, asks("p", "r", 1)...)
 	p := w.Issuer("one", nil).Open(0, 0)
 	p.Want(map[string]int{"issued": 1})
@@ -351,13 +387,15 @@ func TestPlaceTaken(t *testing.T) {
 
 // The crash table: a step that fails before or after its effect, once.
 func TestLostAnswers(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	for _, step := range []string{"claim", "resolve", "ranges", "held", "pools", "refill", "texts", "look up", "commit", "commit locked"} {
 		for _, after := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s/%v", strings.ReplaceAll(step, " ", "_"), after), func(t *testing.T) {
+				t.Parallel()
 				w := w.on(t)
 				big, small := w.stream+"-big", w.stream+"-small"
-				w.Pool(big, 20_000)
+				w.Pool(big, 6_000)
 				w.Pool(small, 12)
 				store := &faulty{Store: w.store}
 				left := 1
@@ -411,8 +449,9 @@ func TestLostAnswers(t *testing.T) {
 
 // The account of texts goes up and down with what is at hand.
 func TestBufferedBytes(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
-	w.Pool("p", 40_000)
+	w.Pool("p", 12_000)
 	store := &faulty{Store: w.store}
 	i := w.Issuer("one", store)
 	w.Publish(0, asks("p", "r", 600)...)

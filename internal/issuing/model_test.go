@@ -16,6 +16,7 @@ import (
 // in any order, and holds what was answered and what is stored against the
 // invariants. More of it: go test -run TestModel -rapid.checks=1000.
 func TestModel(t *testing.T) {
+	t.Parallel()
 	base := newWorld(t)
 	rapid.Check(t, func(t *rapid.T) {
 		m := newModel(t, base.on(t))

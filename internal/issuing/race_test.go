@@ -42,6 +42,7 @@ func together(parts []*part, do func(*part) error) {
 // TestDrain sells pools out through all partitions at once: to the last code,
 // and nobody hears of the end before.
 func TestDrain(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	for _, c := range []struct{ codes, requests, batch int }{
 		{20, 60, 3}, {1000, 1500, 40}, {20_000, 21_000, 250},
@@ -75,9 +76,10 @@ func TestDrain(t *testing.T) {
 // Most of the stock may not be issued yet: what is open is shared out exactly
 // and without fighting over it.
 func TestDrainOpenPart(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.Pool("p", 1000)
-	w.Fill("p", 30_000, time.Now().Add(time.Hour))
+	w.Fill("p", 12_000, time.Now().Add(time.Hour))
 	processes, parts := crew(w, 3, 12)
 	for k := range 1500 {
 		w.Publish(k%12, ask("p", fmt.Sprint("r", k)))
@@ -100,8 +102,9 @@ func TestDrainOpenPart(t *testing.T) {
 
 // The same requests on every partition: one code each, whoever comes first.
 func TestDuplicatesRace(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
-	w.Pool("ample", 20_000)
+	w.Pool("ample", 6_000)
 	w.Pool("scarce", 300)
 	_, parts := crew(w, 2, 4)
 	for k := range 400 {
@@ -122,6 +125,7 @@ func TestDuplicatesRace(t *testing.T) {
 // A request that follows the answer to create, fill or launch is decided by the
 // state after it, whatever partitions remember; after archive nothing is issued.
 func TestStatesTakeEffect(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	_, parts := crew(w, 2, 6)
 	for _, size := range []int{10, 6000} {
@@ -178,8 +182,9 @@ func TestStatesTakeEffect(t *testing.T) {
 				got := name(w.answers[p.n][p.at-1])
 				w.mu.Unlock()
 				for _, never := range may[before] {
-					// A small pool may be sold out; the phase may have moved on.
-					if got == never && !(got == "pool_exhausted" && size == 10) {
+					// A small pool may be sold out, and staff may have gone on meanwhile.
+					ended := after == "ending" || after == "archived"
+					if got == never && !(got == "pool_exhausted" && size == 10) && !(got == "pool_not_active" && ended) {
 						t.Errorf("%s: got %s for a request sent when it was %s, answered when it was %s", id, got, before, after)
 					}
 				}
@@ -197,12 +202,13 @@ func TestCrossingLocks(t *testing.T) {
 	if s := os.Getenv("PROMOPOOL_CAMPAIGN"); s != "" {
 		length, _ = time.ParseDuration(s)
 	}
-	w := newWorld(t)
+	// Else a circle and a long wait for a lock would both end after a second.
+	w := newWorld(t, "deadlock_timeout = 50")
 	const pools = 6
 	for k := range pools {
 		w.Pool(fmt.Sprint("p", k), []int{50, 12_000}[k%2])
 	}
-	_, parts := crew(w, 3, 12)
+	processes, parts := crew(w, 3, 12)
 	end := time.Now().Add(length)
 	deadlocks := w.Int("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()")
 	var staff sync.WaitGroup
@@ -245,6 +251,13 @@ func TestCrossingLocks(t *testing.T) {
 	staff.Wait()
 	time.Sleep(100 * time.Millisecond) // for the statistics to be told
 	deadlocks = w.Int("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()") - deadlocks
+	for _, p := range processes {
+		for _, cause := range []string{"cursor", "raced", "again", "blocked", "place_taken", "unknown"} {
+			if n := p.Metric("promopool_decisions_again_total", cause); n > 0 {
+				t.Logf("%v decided again: %s", n, cause)
+			}
+		}
+	}
 	t.Logf("%d issued, %d deadlocks, longest batch %v", w.Count("issued"), deadlocks, time.Duration(longest.Load()))
 	if deadlocks > 0 {
 		t.Errorf("got %d deadlocks, want none", deadlocks)
@@ -257,8 +270,9 @@ func TestCrossingLocks(t *testing.T) {
 
 // Takeovers to and fro under load: every delivery has one answer.
 func TestTakeovers(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
-	w.Pool("p", 30_000)
+	w.Pool("p", 6_000)
 	w.Pool("few", 200)
 	a, b := w.Issuer("a", nil), w.Issuer("b", nil)
 	for n := range 3 {

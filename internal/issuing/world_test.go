@@ -59,9 +59,21 @@ type world struct {
 
 var streams atomic.Int64
 
-func newWorld(t *testing.T) *world {
+// newWorld is a new database; with settings of its own, as "name = value".
+func newWorld(t *testing.T, settings ...string) *world {
 	t.Helper()
 	url := pgtest.Database(t, postgres.Migrate)
+	for _, s := range settings {
+		conn, err := pgx.Connect(t.Context(), url)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = conn.Exec(t.Context(), "ALTER DATABASE "+conn.Config().Database+" SET "+s)
+		conn.Close(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
 	store, err := postgres.Open(t.Context(), url, "test", 24)
 	if err != nil {
 		t.Fatal(err)

@@ -502,7 +502,9 @@ func TestTidySkips(t *testing.T) {
 	if took := time.Since(start); took > 500*time.Millisecond {
 		t.Errorf("the refill waited %v", took)
 	}
-	frozen.Close(d.ctx)
+	if _, err := frozen.Exec(d.ctx, "ROLLBACK"); err != nil {
+		t.Fatal(err)
+	}
 	p.Refill("p", 1)
 	if finished := d.Int("SELECT count(*) FROM runs WHERE next = hi"); finished != 0 {
 		t.Errorf("got %d finished runs, want them folded", finished)
