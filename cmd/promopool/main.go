@@ -2,8 +2,21 @@
 // exactly one code of the pool that the request names.
 //
 //	promopool dev        Kafka, PostgreSQL and the service on this machine
+//	promopool demo       the same, put to the test, with a report at the end
 //	promopool serve      the service
 //	promopool migrate    bring the database's schema up to date
+//
+//	promopool campaign   create, list, rename and delete campaigns
+//	promopool pool       create, list, change, archive and delete pools
+//	promopool import     fill a pool from a file of codes
+//	promopool launch     let requests get codes of a pool
+//	promopool stock      count a pool's codes
+//	promopool code       look a code up
+//
+//	promopool request    publish code requests
+//	promopool tail       print events as they come
+//	promopool verify     audit the topics and the database
+//	promopool bench      measure
 //
 // promopool COMMAND --help says what a command does, with examples.
 //
