@@ -184,7 +184,8 @@ func TestStatesTakeEffect(t *testing.T) {
 				for _, never := range may[before] {
 					// A small pool may be sold out, and staff may have gone on meanwhile.
 					ended := after == "ending" || after == "archived"
-					if got == never && !(got == "pool_exhausted" && size == 10) && !(got == "pool_not_active" && ended) {
+					meant := got == "pool_exhausted" && size == 10 || got == "pool_not_active" && ended
+					if got == never && !meant {
 						t.Errorf("%s: got %s for a request sent when it was %s, answered when it was %s", id, got, before, after)
 					}
 				}

@@ -425,7 +425,8 @@ func (w *world) Check() {
 // stored reads all issuances, by pool and request.
 func (w *world) stored(ctx context.Context) map[[2]string]domain.Issuance {
 	w.Helper()
-	rows, err := w.sql.Query(ctx, `SELECT id, lot, seq, request_id, customer_id, context, issued_at, valid_from, coalesce(valid_until, '0001-01-01')
+	rows, err := w.sql.Query(ctx, //nolint:rowserrcheck // ForEachRow does
+		`SELECT id, lot, seq, request_id, customer_id, context, issued_at, valid_from, coalesce(valid_until, '0001-01-01')
 		FROM issuances JOIN pools USING (pool)`)
 	if err != nil {
 		w.Fatal(err)
