@@ -75,7 +75,12 @@ func open(t *testing.T) *site {
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error)
 	go func() { ended <- s.runner.Run(ctx) }()
-	t.Cleanup(func() { cancel(); <-ended })
+	t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
 	s.serve(s.store)
 	s.Want(201, "POST", "/v1/campaigns", `{"name": "Summer"}`)
 	return s
@@ -554,7 +559,7 @@ func TestHungUp(t *testing.T) {
 	}
 	ctx, hangUp := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer hangUp()
-	req, _ := http.NewRequestWithContext(ctx, "POST", s.server.URL+"/v1/pools/beach/launch", nil)
+	req, _ := http.NewRequestWithContext(ctx, http.MethodPost, s.server.URL+"/v1/pools/beach/launch", nil)
 	if r, err := http.DefaultClient.Do(req); err == nil {
 		r.Body.Close()
 		t.Fatalf("got %s while the pool was locked", r.Status)
