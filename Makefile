@@ -43,7 +43,7 @@ bench: build ## measure issuing, beside its limits and the baseline
 
 .PHONY: lint
 lint: ## vet, lint and check the formatting
-	$(LINT) run
+	$(LINT) run --allow-serial-runners
 
 .PHONY: format
 format: ## format the Go code
