@@ -357,9 +357,11 @@ func (p *part) Want(want map[string]int) {
 		p.w.Fatal(err)
 	}
 	got := map[string]int{}
+	p.w.mu.Lock()
 	for at := first; at < p.at; at++ {
 		got[name(p.w.answers[p.n][at])]++
 	}
+	p.w.mu.Unlock()
 	if diff := cmp.Diff(want, got); diff != "" {
 		p.w.Errorf("partition %d (-want +got):\n%s", p.n, diff)
 	}
