@@ -18,6 +18,13 @@ const (
 	// slots is how many transactions run at a time. More only wait for the
 	// same disk; fewer leave it idle while one decides.
 	slots = 4
+	// spread is the number of waiting requests from which a further transaction
+	// begins beside those under way. Fewer wait for them and are merged: many
+	// small transactions at once only take the processor from each other.
+	spread = 250
+	// patience is how long they wait before one begins all the same: what is
+	// under way may be waiting for a lock.
+	patience = 10 * time.Millisecond
 	// fullGroup is the number of requests from which a transaction takes no
 	// further partition in: larger gains nothing and holds locks longer.
 	fullGroup = 1000
@@ -45,6 +52,7 @@ type Issuer struct {
 
 	mu      sync.Mutex
 	queue   []*ticket // guarded by mu
+	waiting int       // requests in queue; guarded by mu
 	running int       // guarded by mu
 }
 
@@ -85,15 +93,31 @@ func (t *ticket) asked() []domain.Request {
 // Once begun it is finished, whatever becomes of ctx.
 func (i *Issuer) submit(ctx context.Context, t *ticket) error {
 	t.done = make(chan struct{})
+	ctx = context.WithoutCancel(ctx)
 	i.mu.Lock()
 	i.queue = append(i.queue, t)
-	if i.running < slots {
-		i.running++
-		go i.lead(context.WithoutCancel(ctx))
+	i.waiting += len(t.requests)
+	if i.running == 0 || i.waiting >= spread {
+		i.begin(ctx)
+	} else {
+		time.AfterFunc(patience, func() {
+			i.mu.Lock()
+			defer i.mu.Unlock()
+			i.begin(ctx)
+		})
 	}
 	i.mu.Unlock()
 	<-t.done
 	return t.err
+}
+
+// begin starts a further transaction if there is something for it and a slot.
+// The caller holds mu.
+func (i *Issuer) begin(ctx context.Context) {
+	if i.running < slots && len(i.queue) > 0 {
+		i.running++
+		go i.lead(ctx)
+	}
 }
 
 // lead takes groups off the queue until it is empty.
@@ -119,6 +143,7 @@ func (i *Issuer) next() []*ticket {
 		requests += len(i.queue[n].requests)
 		n++
 	}
+	i.waiting -= requests
 	group := i.queue[:n:n]
 	i.queue = append([]*ticket(nil), i.queue[n:]...)
 	return group

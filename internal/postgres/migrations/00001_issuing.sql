@@ -168,19 +168,25 @@ $$;
 -- +goose StatementBegin
 -- What is stored of each request. Its plan must be one probe of
 -- issuances_request_key per key, whatever the statistics say: OFFSET 0 keeps
--- the probe from being turned into a join, the settings from a scan.
+-- the probe from being turned into a join, the settings from a scan. In
+-- PL/pgSQL, and generic, since a function in SQL is parsed and planned at each
+-- call, and a custom plan made at each: for small batches most of their cost.
 CREATE FUNCTION look_up(p_pools int[], p_requests text[])
 RETURNS TABLE (idx int, lot int, seq bigint, issued_at timestamptz, valid_from timestamptz, valid_until timestamptz,
                customer_id text, context bytea, code text)
-LANGUAGE sql STABLE ROWS 10
+LANGUAGE plpgsql STABLE ROWS 10
 SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_bitmapscan = off SET jit = off
+SET plan_cache_mode = force_generic_plan
 AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY
     SELECT k.idx::int, i.lot, i.seq, i.issued_at, i.valid_from, i.valid_until, i.customer_id, i.context,
            (SELECT c.code FROM codes c WHERE c.pool = i.pool AND c.lot = i.lot
                AND c.seq = i.seq % (SELECT l.size FROM lots l WHERE l.pool = i.pool AND l.lot = i.lot))
       FROM unnest(p_pools, p_requests) WITH ORDINALITY AS k(pool, request, idx)
      CROSS JOIN LATERAL (SELECT * FROM issuances i WHERE i.pool = k.pool AND i.request_id = k.request OFFSET 0) i;
-$$;
+END $$;
 -- +goose StatementEnd
 
 -- +goose StatementBegin
@@ -198,6 +204,7 @@ CREATE FUNCTION commit_batches(
     i_run int[], i_at int[], i_request text[], i_customer text[], i_context bytea[]
 ) RETURNS void LANGUAGE plpgsql
 SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_bitmapscan = off SET jit = off
+SET plan_cache_mode = force_generic_plan
 AS $$
 DECLARE
     n bigint;
