@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -12,11 +13,11 @@ func (p *program) benchCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "bench",
 		Short:   "Measure, beside the limits and the baseline",
-		Example: "  promopool bench issue",
+		Example: "  promopool bench issue\n  promopool bench plans",
 		Args:    cobra.NoArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(p.benchIssueCommand())
+	cmd.AddCommand(p.benchIssueCommand(), p.benchPlansCommand())
 	return cmd
 }
 
@@ -65,6 +66,44 @@ their own, and removes them. Progress goes to standard error.`,
 	f.DurationVar(&c.Linger, "linger", 5*time.Millisecond, "how long the load generator gathers requests to one partition; `duration`")
 	f.StringSliceVar(&c.Only, "only", nil, "`measures` wanted, of a, b, c, c', d and latency (default all)")
 	f.StringVar(&c.MetricsDir, "metrics-dir", "", "`folder` for what the service's /metrics say after each measure (default nowhere)")
+	f.BoolVar(&asJSON, "json", false, "report as JSON")
+	return cmd
+}
+
+func (p *program) benchPlansCommand() *cobra.Command {
+	var c bench.PlansConfig
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "plans",
+		Short: "Measure what wrong statistics cost the database",
+		Long: `plans does the same work on databases of a PostgreSQL of its own that hold the
+same rows, but whose planner was told the truth in one and something else in the
+others: statistics of other pools, of empty tables, none at all. It ends with
+status 1 when a work falls below half its rate anywhere.`,
+		Example: `  promopool bench plans
+  promopool bench plans --rounds 11 --json`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c.Progress = p.stderr
+			report, err := bench.Plans(cmd.Context(), c)
+			if err != nil {
+				return err
+			}
+			write := report.WriteTable
+			if asJSON {
+				write = report.WriteJSON
+			}
+			if err := write(p.stdout); err != nil {
+				return err
+			}
+			if ratio, where := report.Worst(); ratio < 0.5 {
+				return fmt.Errorf("below half its rate: %.2f: %s", ratio, where)
+			}
+			return nil
+		},
+	}
+	f := cmd.Flags()
+	f.IntVar(&c.Rounds, "rounds", 5, "`number` of rounds")
 	f.BoolVar(&asJSON, "json", false, "report as JSON")
 	return cmd
 }
