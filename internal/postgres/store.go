@@ -41,6 +41,23 @@ type Store struct {
 // and that it keeps what it acknowledges. connections bounds the pool; a
 // connection waits at most a second for a lock.
 func Open(ctx context.Context, url, application string, connections int) (*Store, error) {
+	cfg, err := config(url, application, connections)
+	if err != nil {
+		return nil, err
+	}
+	pool, err := pgxpool.NewWithConfig(ctx, cfg)
+	if err != nil {
+		return nil, fmt.Errorf("database: %w", err)
+	}
+	s := &Store{pool: pool, q: db.New(pool)}
+	if err := s.check(ctx); err != nil {
+		pool.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+func config(url, application string, connections int) (*pgxpool.Config, error) {
 	cfg, err := pgxpool.ParseConfig(url)
 	if err != nil {
 		return nil, fmt.Errorf("database url: %w", err)
@@ -54,16 +71,11 @@ func Open(ctx context.Context, url, application string, connections int) (*Store
 	// even when nobody takes its partitions over.
 	params["idle_in_transaction_session_timeout"] = "5000"
 	params["statement_timeout"] = "60000"
-	pool, err := pgxpool.NewWithConfig(ctx, cfg)
-	if err != nil {
-		return nil, fmt.Errorf("database: %w", err)
-	}
-	s := &Store{pool: pool, q: db.New(pool)}
-	if err := s.check(ctx); err != nil {
-		pool.Close()
-		return nil, err
-	}
-	return s, nil
+	// A plan that reads a whole table because it was small when the connection
+	// first asked is kept when it has grown.
+	params["enable_seqscan"] = "off"
+	params["jit"] = "off"
+	return cfg, nil
 }
 
 // check refuses a database that would break a promise.

@@ -78,8 +78,9 @@ SELECT 1 FROM pools WHERE id = ANY (@ids::text[]) ORDER BY pool FOR UPDATE;
 -- Every run of the pools that are to be seen whole, and the own cursors.
 -- name: LockRuns :exec
 SELECT 1 FROM runs r
- WHERE r.pool = ANY (ARRAY(SELECT p.pool FROM pools p WHERE p.id = ANY (@whole::text[])))
-    OR (r.partition = ANY (@holders::int[]) AND r.pool = ANY (@cursors::int[]))
+ WHERE (r.pool = ANY (ARRAY(SELECT p.pool FROM pools p WHERE p.id = ANY (@whole::text[])))
+        OR (r.partition = ANY (@holders::int[]) AND r.pool = ANY (@cursors::int[])))
+   AND r.pool = ANY (ARRAY(SELECT p.pool FROM pools p WHERE p.id = ANY (@whole)) || @cursors)
  ORDER BY r.pool, r.lot, r.lo FOR UPDATE OF r;
 
 -- name: Enter :exec

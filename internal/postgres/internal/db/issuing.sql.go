@@ -293,8 +293,9 @@ func (q *Queries) LockPools(ctx context.Context, ids []string) error {
 
 const LockRuns = `-- name: LockRuns :exec
 SELECT 1 FROM runs r
- WHERE r.pool = ANY (ARRAY(SELECT p.pool FROM pools p WHERE p.id = ANY ($1::text[])))
-    OR (r.partition = ANY ($2::int[]) AND r.pool = ANY ($3::int[]))
+ WHERE (r.pool = ANY (ARRAY(SELECT p.pool FROM pools p WHERE p.id = ANY ($1::text[])))
+        OR (r.partition = ANY ($2::int[]) AND r.pool = ANY ($3::int[])))
+   AND r.pool = ANY (ARRAY(SELECT p.pool FROM pools p WHERE p.id = ANY ($1)) || $3)
  ORDER BY r.pool, r.lot, r.lo FOR UPDATE OF r
 `
 

@@ -1,0 +1,268 @@
+package postgres
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/rs/zerolog"
+
+	"promopool/internal/domain"
+	"promopool/internal/issuing"
+	"promopool/internal/pgtest"
+	"promopool/internal/postgres/internal/db"
+)
+
+// TestPlans: whatever the planner is told of the tables, every statement of the
+// hot path finds its rows by the whole key of an index. What that is worth in
+// requests a second is measured by promopool bench plans.
+func TestPlans(t *testing.T) {
+	// The tables that grow with every request, and what their indexes must be
+	// asked by. One that is not here must not be used on the hot path at all.
+	large := map[string]bool{"issuances": true, "codes": true, "batches": true}
+	keys := map[string][]string{
+		"issuances_request_key": {"pool", "request_id"},
+		"issuances_pkey":        {"pool", "lot", "seq"},
+		"codes_pkey":            {"pool", "lot", "seq"},
+		"batches_pkey":          {"partition"},
+	}
+
+	for _, poison := range []struct {
+		name string
+		fill func(w *plansWorld)
+	}{
+		{"Truth", func(w *plansWorld) { w.tiny(); w.others(); w.hot(); w.exec("ANALYZE"); w.work("hot") }},
+		{"Nothing", func(w *plansWorld) { w.tiny(); w.others(); w.hot(); w.work("hot") }},
+		{"Empty", func(w *plansWorld) {
+			w.exec("ANALYZE")
+			w.tiny()
+			w.work("tiny")
+			w.others()
+			w.hot()
+			w.work("hot")
+		}},
+		{"OthersOnly", func(w *plansWorld) {
+			w.others()
+			w.exec("ANALYZE")
+			w.tiny()
+			w.work("tiny")
+			w.hot()
+			w.work("hot")
+		}},
+		{"Hollow", func(w *plansWorld) { w.tiny(); w.others(); w.hot(); w.hollow(); w.work("hot") }},
+		{"OursOnly", func(w *plansWorld) {
+			w.tiny()
+			w.hot()
+			w.work("hot")
+			w.exec("ANALYZE")
+			w.others()
+			w.work("hot")
+		}},
+	} {
+		t.Run(poison.name, func(t *testing.T) {
+			w := newPlansWorld(t)
+			poison.fill(w)
+			w.plans.mu.Lock()
+			defer w.plans.mu.Unlock()
+			if len(w.plans.nodes) == 0 {
+				t.Fatal("no plan was seen")
+			}
+			for where, n := range w.plans.nodes {
+				if n.Type == "Seq Scan" && large[n.Relation] {
+					t.Errorf("%s reads the whole of %s", where, n.Relation)
+				}
+				table, _, _ := strings.Cut(n.Index, "_")
+				if large[table] && keys[n.Index] == nil {
+					t.Errorf("%s uses %s", where, n.Index)
+				}
+				for _, column := range keys[n.Index] {
+					if !regexp.MustCompile(`\b` + column + `\b`).MatchString(n.Cond) {
+						t.Errorf("%s asks %s by %q, not by %s", where, n.Index, n.Cond, column)
+					}
+				}
+			}
+		})
+	}
+}
+
+// plansWorld is a database that tells how it does what it is asked.
+type plansWorld struct {
+	t      *testing.T
+	store  *Store
+	part   *issuing.Partition
+	issuer *issuing.Issuer
+	at     int64
+	plans  planLog
+}
+
+// planLog collects plans as auto_explain tells them: a notice per statement,
+// those inside functions too.
+type planLog struct {
+	mu    sync.Mutex
+	on    bool                // guarded by mu
+	nodes map[string]planNode // guarded by mu; by where they were seen
+}
+
+type planNode struct {
+	Type     string `json:"Node Type"`
+	Relation string `json:"Relation Name"`
+	Index    string `json:"Index Name"`
+	Cond     string `json:"Index Cond"`
+	Plans    []planNode
+}
+
+func (l *planLog) notice(_ *pgconn.PgConn, n *pgconn.Notice) {
+	_, plan, ok := strings.Cut(n.Message, "plan:\n")
+	if !ok {
+		return
+	}
+	var told struct {
+		Query string `json:"Query Text"`
+		Plan  planNode
+	}
+	if err := json.Unmarshal([]byte(plan), &told); err != nil {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.on {
+		l.add(strings.Join(strings.Fields(told.Query), " "), told.Plan)
+	}
+}
+
+func (l *planLog) add(query string, n planNode) {
+	l.nodes[fmt.Sprintf("%.160s [%s %s %s]", query, n.Type, n.Relation, n.Index)] = n
+	for _, c := range n.Plans {
+		l.add(query, c)
+	}
+}
+
+func newPlansWorld(t *testing.T) *plansWorld {
+	w := &plansWorld{t: t, plans: planLog{nodes: map[string]planNode{}}}
+	cfg, err := config(pgtest.Database(t, Migrate), "test", 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg.ConnConfig.OnNotice = w.plans.notice
+	maps.Copy(cfg.ConnConfig.RuntimeParams, map[string]string{
+		"client_min_messages": "log", "session_preload_libraries": "auto_explain",
+		"auto_explain.log_min_duration": "0", "auto_explain.log_nested_statements": "on", "auto_explain.log_format": "json",
+	})
+	pool, err := pgxpool.NewWithConfig(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(pool.Close)
+	if err := pool.Ping(t.Context()); err != nil {
+		t.Skipf("this PostgreSQL has no auto_explain: %v", err)
+	}
+	w.store = &Store{pool: pool, q: db.New(pool)}
+	for _, table := range []string{"codes", "issuances", "runs", "lots", "pools", "batches", "partitions"} {
+		w.exec("ALTER TABLE " + table + " SET (autovacuum_enabled = off)")
+	}
+	w.exec(`INSERT INTO campaigns (id, name, created_at) VALUES ('c', 'Campaign', now())`)
+	w.issuer = issuing.New(w.store, "plans", prometheus.NewRegistry(), zerolog.Nop())
+	if w.part, err = w.issuer.Open(t.Context(), "plans", 0, 12, 0); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(w.part.Close)
+	return w
+}
+
+func (w *plansWorld) exec(sql string, args ...any) {
+	w.t.Helper()
+	if _, err := w.store.pool.Exec(w.t.Context(), sql, args...); err != nil {
+		w.t.Fatalf("%s: %v", sql, err)
+	}
+}
+
+// pools makes n active pools with codes, of which some are issued.
+func (w *plansWorld) pools(id string, n, codes, issued int, mode string) {
+	w.t.Helper()
+	w.exec(`INSERT INTO pools (id, campaign, name, description, parameter_name, notify, multi_use, check_issued, processing, created_at, state, launched_at, mode)
+		SELECT $1 || '-' || g, campaign, 'Pool', 'for a test', 'promo_code', false, false, false, 'internal', now(), 'active', now(), $3::text
+		  FROM campaigns, generate_series(1, $2::int) g`, id, n, mode)
+	w.exec(`WITH l AS (
+			INSERT INTO lots (pool, lot, size, revision, created_at)
+			SELECT pool, nextval('lot_numbers'), $2::bigint, 1, now() FROM pools WHERE id LIKE $1 || '-%' RETURNING pool, lot),
+		r AS (INSERT INTO runs (pool, lot, lo, next, hi, grant_no) SELECT pool, lot, $3::bigint, $3, $2, 0 FROM l),
+		i AS (INSERT INTO issuances (pool, lot, seq, issued_at, valid_from, request_id, customer_id)
+			SELECT pool, lot, s, now(), now(), 'old-' || s, 'someone' FROM l, generate_series(0, $3 - 1) s)
+		INSERT INTO codes (pool, lot, seq, code) SELECT pool, lot, s, 'CODE-' || s FROM l, generate_series(0, $2 - 1) s`, id, codes, issued)
+}
+
+func (w *plansWorld) tiny()   { w.pools("tiny", 1, 6000, 0, "ample") }
+func (w *plansWorld) others() { w.pools("other", 10, 3000, 2500, "ample"); w.batches() }
+func (w *plansWorld) hot() {
+	w.pools("hot", 1, 30_000, 5000, "ample")
+	w.pools("scarce", 1, 4000, 1000, "scarce")
+	w.pools("hot-small", 50, 100, 20, "scarce")
+}
+
+// hollow makes the statistics those of an ANALYZE that came while a load was
+// not committed: many pages, next to no rows.
+func (w *plansWorld) hollow() {
+	w.exec("ANALYZE")
+	w.exec("SET allow_system_table_mods = on; UPDATE pg_class SET reltuples = 1 WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'; " +
+		"DELETE FROM pg_statistic s USING pg_class c WHERE c.oid = s.starelid AND c.relnamespace = 'public'::regnamespace")
+}
+
+func (w *plansWorld) batches() {
+	w.exec(`INSERT INTO batches (partition, first_offset, end_offset, decided_at) SELECT p, o * 10, o * 10 + 10, now() FROM generate_series(100, 110) p, generate_series(1, 500) o`)
+}
+
+// work does all that the hot path does, often enough for a connection to keep
+// its plans, and looks at how when the pool is the hot one.
+func (w *plansWorld) work(pool string) {
+	w.t.Helper()
+	w.plans.mu.Lock()
+	w.plans.on = pool == "hot"
+	w.plans.mu.Unlock()
+	for range 7 {
+		first := w.at
+		requests := w.issue(30, func(int) string { return pool + "-1" })
+		w.issue(3, func(int) string { return "absent" })
+		if pool == "hot" {
+			w.issue(20, func(int) string { return "scarce-1" })
+			w.issue(20, func(i int) string { return fmt.Sprintf("hot-small-%d", 1+i%50) })
+		}
+		part, err := w.issuer.Open(w.t.Context(), "plans", 0, 12, first)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		w.part.Close()
+		w.part = part
+		if _, _, err := part.Issue(w.t.Context(), first, first+int64(len(requests)), requests); err != nil {
+			w.t.Fatal(err)
+		}
+		p, err := w.store.Pool(w.t.Context(), pool+"-1")
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		if _, err := w.store.Refill(w.t.Context(), 1, &p, 50); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+}
+
+func (w *plansWorld) issue(n int, pool func(int) string) []domain.Request {
+	w.t.Helper()
+	requests := make([]domain.Request, n)
+	for i := range requests {
+		requests[i] = domain.Request{Offset: w.at + int64(i), PoolID: pool(i), RequestID: fmt.Sprintf("r-%d", w.at+int64(i)), CustomerID: "someone"}
+	}
+	first := w.at
+	w.at += int64(n)
+	if _, _, err := w.part.Issue(context.WithoutCancel(w.t.Context()), first, w.at, requests); err != nil {
+		w.t.Fatal(err)
+	}
+	return requests
+}
