@@ -117,7 +117,8 @@ const (
 	manyPools = 200
 )
 
-// works are what the hot path does. do returns how much it did.
+// works are what the hot path does, and at last, for comparison, what people
+// ask. do returns how much it did.
 var works = []struct {
 	what, unit string
 	do         func(*library, context.Context) (int, error)
@@ -411,10 +412,10 @@ func plansReport(rates [][][]float64) *PlansReport {
 	return report
 }
 
-// Worst is the smallest ratio, and where.
+// Worst is the smallest ratio on the hot path, and where.
 func (r *PlansReport) Worst() (ratio float64, where string) {
 	ratio = 1
-	for _, w := range r.Works {
+	for _, w := range r.Works[:len(r.Works)-1] {
 		for _, p := range w.Poisoned {
 			if p.Ratio < ratio {
 				ratio, where = p.Ratio, fmt.Sprintf("%s, the planner told of %s", w.What, p.Statistics)
