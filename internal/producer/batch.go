@@ -1,51 +1,9 @@
 package producer
 
 import (
-	"bytes"
-	"context"
 	"encoding/binary"
-	"errors"
-	"fmt"
 	"hash/crc32"
-
-	"github.com/segmentio/kafka-go"
-	"github.com/segmentio/kafka-go/protocol"
-	produceapi "github.com/segmentio/kafka-go/protocol/produce"
-	"github.com/segmentio/kafka-go/protocol/rawproduce"
 )
-
-// attempt sends one encoded batch once. Unless it succeeds, b must not be changed
-// even afterwards: the connection may still be writing it when ctx has ended.
-func (p *Producer) attempt(ctx context.Context, topic string, partition int, b []byte) error {
-	ctx, cancel := context.WithTimeout(ctx, RequestTimeout)
-	defer cancel()
-	m, err := p.client.Transport.RoundTrip(ctx, p.client.Addr, &rawproduce.Request{
-		Acks:    int16(kafka.RequireAll),
-		Timeout: int32((RequestTimeout / 2).Milliseconds()),
-		Topics: []rawproduce.RequestTopic{{
-			Topic: topic,
-			Partitions: []rawproduce.RequestPartition{{
-				Partition: int32(partition),
-				RecordSet: protocol.RawRecordSet{Reader: bytes.NewReader(b)},
-			}},
-		}},
-	})
-	if err != nil {
-		return err
-	}
-	res := m.(*produceapi.Response)
-	if len(res.Topics) != 1 || len(res.Topics[0].Partitions) != 1 {
-		return errors.New("the produce response is for other partitions")
-	}
-	answer := &res.Topics[0].Partitions[0]
-	if answer.ErrorCode == 0 {
-		return nil
-	}
-	if answer.ErrorMessage != "" {
-		return fmt.Errorf("%w: %s", kafka.Error(answer.ErrorCode), answer.ErrorMessage)
-	}
-	return kafka.Error(answer.ErrorCode)
-}
 
 // A record batch of format 2: https://kafka.apache.org/documentation/#recordbatch
 const (

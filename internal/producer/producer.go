@@ -58,6 +58,7 @@ type Producer struct {
 	client   *kafka.Client
 	maxBytes map[string]int
 	buffers  sync.Pool // of *[]byte
+	ferry    ferry
 	log      zerolog.Logger
 
 	seconds *prometheus.HistogramVec
@@ -143,7 +144,7 @@ func (p *Producer) buffer() []byte {
 func (p *Producer) repeat(ctx context.Context, topic string, partition int, b []byte) (attempts int, err error) {
 	pause := firstPause
 	for attempts = 1; ; attempts++ {
-		err := p.attempt(ctx, topic, partition, b)
+		err := p.attempt(ctx, &parcel{topic: topic, partition: int32(partition), batch: b}, attempts == 1)
 		switch {
 		case err == nil:
 			return attempts, nil
