@@ -75,23 +75,12 @@ func (w *world) measure(ctx context.Context) (*Report, error) {
 	if err := w.fill(ctx); err != nil {
 		return nil, err
 	}
+	if err := w.warmUp(ctx, &r.Settings); err != nil {
+		return nil, fmt.Errorf("warm up: %w", err)
+	}
 	for i := range r.Rounds {
-		w.say("round %d of %d: publish %d requests", i+1, c.Rounds, c.Requests)
-		base, err := w.backlog(ctx, c.Requests)
+		base, err := w.prepare(ctx, fmt.Sprintf("round %d of %d", i+1, c.Rounds))
 		if err != nil {
-			return nil, fmt.Errorf("publish the backlog: %w", err)
-		}
-		if i == 0 {
-			if err := w.warmUp(ctx, base, &r.Settings); err != nil {
-				return nil, fmt.Errorf("warm up: %w", err)
-			}
-		}
-		// Codes for (b), (d), and the latencies if (d) is as fast as before.
-		need := 2 * w.Requests
-		if i > 0 && w.wants("latency") {
-			need += int(1.6 * (warming + measuring).Seconds() * r.Rounds[i-1].D.PerSecond)
-		}
-		if err := w.ensure(ctx, need); err != nil {
 			return nil, err
 		}
 		before := spendAll()
@@ -104,15 +93,37 @@ func (w *world) measure(ctx context.Context) (*Report, error) {
 	return r, w.verify(ctx)
 }
 
-// warmUp lets the broker's compiler see the load, and chooses workers.
-func (w *world) warmUp(ctx context.Context, base []int64, s *Settings) error {
-	w.say("warm up")
-	for range 2 {
+// warmUp chooses workers, and runs everything else once for nothing: a broker
+// that has just been started compiles itself for half a minute.
+func (w *world) warmUp(ctx context.Context, s *Settings) error {
+	base, err := w.prepare(ctx, "warm up")
+	if err != nil {
+		return err
+	}
+	for range 3 {
 		if _, err := w.relay(ctx, base); err != nil {
 			return err
 		}
 	}
-	return w.chooseWorkers(ctx, s)
+	if err := w.chooseWorkers(ctx, s); err != nil || !w.wants("d") {
+		return err
+	}
+	return w.service(ctx, &Round{})
+}
+
+// prepare publishes the requests of a round, fills the pool up for it, and
+// returns where they begin.
+func (w *world) prepare(ctx context.Context, what string) ([]int64, error) {
+	w.say("%s: publish %d requests", what, w.Requests)
+	base, err := w.backlog(ctx, w.Requests)
+	if err != nil {
+		return nil, fmt.Errorf("publish the backlog: %w", err)
+	}
+	need := 2 * w.Requests // of (b) and (d)
+	if w.wants("latency") {
+		need += w.lastLoad
+	}
+	return base, w.ensure(ctx, need)
 }
 
 func (w *world) wants(measure string) bool {

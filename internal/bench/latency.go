@@ -23,8 +23,8 @@ const (
 )
 
 // load sends requests when they are due, whatever becomes of those before, and
-// looks for their outcomes. What is due at one time goes to a partition as one
-// batch; the partitions take turns.
+// looks for their outcomes. What is due at one time goes to each partition as one
+// batch, as a producer sends it that lingers.
 type load struct {
 	w     *world
 	start time.Time
@@ -46,9 +46,8 @@ func (w *world) latency(ctx context.Context, rate float64) (Latency, error) {
 	total := 0
 	for p := range l.parts {
 		part := &l.parts[p]
-		shift := w.Linger * time.Duration(p) / partitions
 		for tick := 0; ; tick++ {
-			due := shift + time.Duration(tick)*w.Linger
+			due := time.Duration(tick) * w.Linger
 			if due >= warming+measuring {
 				break
 			}
@@ -126,6 +125,9 @@ func (l *load) read(ctx context.Context, p int, at int64) error {
 			offset, err := strconv.ParseInt(string(consumer.Header(r, "ce_requestoffset")), 10, 64)
 			if err != nil {
 				return err
+			}
+			if offset < l.base[p] {
+				continue // told again: the offset behind it was not committed
 			}
 			due := part.due[offset-l.base[p]]
 			if missing--; due >= warming {

@@ -228,7 +228,7 @@ func (r *Report) WriteTable(out io.Writer) error {
 		return err
 	}
 
-	fmt.Fprintf(out, "\nlatency in ms, from when a request is to be published until its outcome is read;\nopen load, each partition sent to every %g ms\n\n", s.LingerMS)
+	fmt.Fprintf(out, "\nlatency in ms, from when a request is to be published until its outcome is read;\nopen load, sent to all partitions every %g ms\n\n", s.LingerMS)
 	t = tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "\toffered/s\tanswered/s\tp50\tleast … most\tp99\tleast … most\tmax\t")
 	for _, l := range loads {

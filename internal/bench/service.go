@@ -54,6 +54,7 @@ func (w *world) service(ctx context.Context, r *Round) (err error) {
 	if !w.wants("latency") {
 		return nil
 	}
+	sent := w.issued
 	for _, load := range []struct {
 		name string
 		part float64
@@ -71,6 +72,7 @@ func (w *world) service(ctx context.Context, r *Round) (err error) {
 			return err
 		}
 	}
+	w.lastLoad = int(w.issued - sent)
 	return nil
 }
 

@@ -52,6 +52,8 @@ type world struct {
 
 	issued int64 // by the limits and the service, to be found in the database
 	left   int   // codes in the pool
+
+	lastLoad int // what the generator sent in the last round
 }
 
 func open(ctx context.Context, c Config) (_ *world, err error) {
