@@ -93,8 +93,8 @@ func (w *world) measure(ctx context.Context) (*Report, error) {
 	return r, w.verify(ctx)
 }
 
-// warmUp chooses workers, and runs everything else once for nothing: a broker
-// that has just been started compiles itself for half a minute.
+// warmUp runs things once for nothing, since a broker that has just been started
+// compiles itself for half a minute, and then chooses workers.
 func (w *world) warmUp(ctx context.Context, s *Settings) error {
 	base, err := w.prepare(ctx, "warm up")
 	if err != nil {
@@ -105,10 +105,12 @@ func (w *world) warmUp(ctx context.Context, s *Settings) error {
 			return err
 		}
 	}
-	if err := w.chooseWorkers(ctx, s); err != nil || !w.wants("d") {
-		return err
+	if w.wants("d") {
+		if err := w.service(ctx, &Round{}); err != nil {
+			return err
+		}
 	}
-	return w.service(ctx, &Round{})
+	return w.chooseWorkers(ctx, s)
 }
 
 // prepare publishes the requests of a round, fills the pool up for it, and
