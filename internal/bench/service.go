@@ -55,12 +55,18 @@ func (w *world) service(ctx context.Context, r *Round) (err error) {
 		return nil
 	}
 	sent := w.issued
+	if !w.warm {
+		w.warm = true
+		if _, err := w.latency(ctx, 0.1*r.D.PerSecond, firstTime); err != nil {
+			return fmt.Errorf("warm up at a tenth: %w", err)
+		}
+	}
 	for _, load := range []struct {
 		name string
 		part float64
 		into *Latency
 	}{{"a tenth", 0.1, &r.Tenth}, {"half", 0.5, &r.Half}, {"full speed", 1, &r.Full}} {
-		if *load.into, err = w.latency(ctx, load.part*r.D.PerSecond); err != nil {
+		if *load.into, err = w.latency(ctx, load.part*r.D.PerSecond, measuring); err != nil {
 			return fmt.Errorf("latency at %s: %w", load.name, err)
 		}
 		w.say("     %-10s %9.0f/s: p50 %.1f ms, p99 %.1f ms", load.name, load.into.Rate, load.into.P50, load.into.P99)

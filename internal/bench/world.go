@@ -54,6 +54,7 @@ type world struct {
 	left   int   // codes in the pool
 
 	lastLoad int // what the generator sent in the last round
+	warm     bool
 }
 
 func open(ctx context.Context, c Config) (_ *world, err error) {

@@ -73,6 +73,7 @@ type Fetcher struct {
 	client   *kafka.Client
 	topic    string
 	maxBytes int
+	sharing  sharing
 
 	mu sync.Mutex
 	id [16]byte // guarded by mu; zero until it is known
@@ -100,24 +101,13 @@ func (f *Fetcher) Fetch(ctx context.Context, partition int, offset int64) (Fetch
 	if err != nil {
 		return Fetched{}, fmt.Errorf("fetch partition %d: %w", partition, err)
 	}
-	attempt, cancel := context.WithTimeout(ctx, fetchTimeout)
-	defer cancel()
-	req := &fetchRequest{topic: f.topic, id: id, maxBytes: int32(f.maxBytes), parts: []fetchPart{{int32(partition), offset}}}
-	m, err := f.client.Transport.RoundTrip(attempt, f.client.Addr, req)
+	p, err := f.ask(ctx, id, fetchPart{int32(partition), offset})
 	if errors.Is(err, protocol.ErrNoTopic) || errors.Is(err, protocol.ErrNoPartition) {
 		err = f.recreated(ctx, id, err)
 	}
 	if err != nil {
 		return Fetched{}, fmt.Errorf("fetch partition %d: %w", partition, err)
 	}
-	res := m.(*fetchResponse)
-	if res.err != nil {
-		return Fetched{}, fmt.Errorf("fetch partition %d: %w", partition, res.err)
-	}
-	if len(res.parts) != 1 || res.parts[0].partition != int32(partition) {
-		return Fetched{}, fmt.Errorf("fetch partition %d: the broker answered for other partitions", partition)
-	}
-	p := &res.parts[0]
 	if errors.Is(p.err, kafka.OffsetOutOfRange) {
 		return Fetched{}, f.outOfRange(ctx, partition, offset)
 	}
@@ -131,6 +121,7 @@ func (f *Fetcher) Fetch(ctx context.Context, partition int, offset int64) (Fetch
 	if err != nil {
 		return Fetched{}, fmt.Errorf("fetch partition %d from offset %d: %w", partition, offset, err)
 	}
+	f.sharing.saw(int32(partition), p, next)
 	return Fetched{Records: records, Next: next, HighWater: p.highWater, LogStart: p.logStart}, nil
 }
 

@@ -91,7 +91,8 @@ func (p *Partitions) Work(ctx context.Context, a Assignment) error {
 		w.log.Warn().Int64("offset", a.Offset).Int64("next_offset", next).Msg("the group is ahead of what is decided, going on from the group's offset")
 	}
 
-	fetched, decided := make(chan haul), make(chan answered)
+	// With room for one, a partition asks for more while it is decided on.
+	fetched, decided := make(chan haul, 1), make(chan answered)
 	stages, inner := errgroup.WithContext(ctx)
 	// What is decided is published though the partition is to be given back.
 	finishing, cancel := context.WithCancel(context.WithoutCancel(ctx))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -25,6 +26,8 @@ const (
 	// patience is how long they wait before one begins all the same: what is
 	// under way may be waiting for a lock.
 	patience = 10 * time.Millisecond
+	// gathering is for how long nobody must have come before a transaction begins.
+	gathering = 50 * time.Microsecond
 	// fullGroup is the number of requests from which a transaction takes no
 	// further partition in: larger gains nothing and holds locks longer.
 	fullGroup = 1000
@@ -123,11 +126,30 @@ func (i *Issuer) begin(ctx context.Context) {
 // lead takes groups off the queue until it is empty.
 func (i *Issuer) lead(ctx context.Context) {
 	for {
+		i.gather()
 		group := i.next()
 		if group == nil {
 			return
 		}
 		i.settle(ctx, group)
+	}
+}
+
+// gather lets those come that are about to: batches fetched in one request are
+// submitted at the same moment, and the first would be decided alone. A timer
+// could not wait for so little.
+func (i *Issuer) gather() {
+	seen := 0
+	for quiet := time.Now(); time.Since(quiet) < gathering; runtime.Gosched() {
+		i.mu.Lock()
+		n, full := len(i.queue), i.waiting >= fullGroup
+		i.mu.Unlock()
+		if full {
+			return
+		}
+		if n != seen {
+			seen, quiet = n, time.Now()
+		}
 	}
 }
 

@@ -5,7 +5,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"sync"
+	"time"
 
 	"github.com/segmentio/kafka-go"
 	"github.com/segmentio/kafka-go/protocol"
@@ -20,6 +22,8 @@ const (
 	smallBatch = 32 << 10
 	// fullFerry bounds a shared request, in bytes.
 	fullFerry = 512 << 10
+	// boarding is for how long nobody must have come before a request leaves.
+	boarding = 50 * time.Microsecond
 )
 
 // parcel is a batch on its way to a partition.
@@ -68,6 +72,7 @@ func (p *Producer) attempt(ctx context.Context, b *parcel, share bool) error {
 // carry sends what waits until nothing does.
 func (p *Producer) carry() {
 	for {
+		p.ferry.board()
 		load := p.ferry.next()
 		if load == nil {
 			return
@@ -88,6 +93,21 @@ func (p *Producer) carry() {
 		}
 		for _, b := range load {
 			close(b.done)
+		}
+	}
+}
+
+// board lets those come that are about to: batches decided in one transaction
+// are handed over at the same moment, and the first would leave alone. A timer
+// could not wait for so little.
+func (f *ferry) board() {
+	waiting := 0
+	for quiet := time.Now(); time.Since(quiet) < boarding; runtime.Gosched() {
+		f.mu.Lock()
+		n := len(f.queue)
+		f.mu.Unlock()
+		if n != waiting {
+			waiting, quiet = n, time.Now()
 		}
 	}
 }
