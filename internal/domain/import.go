@@ -120,7 +120,8 @@ const (
 	LineBreak       RefusalReason = "line_break"
 	LineTooLong     RefusalReason = "line_too_long"
 	DuplicateInFile RefusalReason = "duplicate_in_file"
-	AlreadyInPool   RefusalReason = "already_in_pool"
+	AlreadyIssued   RefusalReason = "already_issued"
+	DatesFixed      RefusalReason = "dates_fixed"
 )
 
 var refusalDetails = map[RefusalReason]string{
@@ -137,7 +138,8 @@ var refusalDetails = map[RefusalReason]string{
 	LineBreak:       "a value in quotes runs over several lines",
 	LineTooLong:     "the line has more than 65536 bytes",
 	DuplicateInFile: "the same code stands further up in the file",
-	AlreadyInPool:   "the pool has this code already",
+	AlreadyIssued:   "the code is issued, and keeps the dates that its customer was told",
+	DatesFixed:      "the pool has this code with other dates, and a code for many uses keeps its dates",
 }
 
 // RefusalReasons are all reasons, in no order.

@@ -239,17 +239,17 @@ func TestWalk(t *testing.T) {
 	}
 	s.Want(412, "PATCH", pool, `{"name": "late"}`, "If-Match", tag)
 	s.Fill("ete-2026-20", 2, "A/1", "B 2", "..", "é", "100%")
-	file := s.Want(202, "POST", pool+"/imports", "code;note\nC-3;\nA/1;\n", "Content-Type", "text/csv", "Content-Disposition", `attachment; filename="more.csv"`)
+	file := s.Want(202, "POST", pool+"/imports", "code;note\nC-3;\n100%;\nC-3;\n", "Content-Type", "text/csv", "Content-Disposition", `attachment; filename="more.csv"`)
 	task := file.Header.Get("Location")
 	for !domain.ImportStatus(s.Want(200, "GET", task, "").Get("status").(string)).Ended() {
 	}
-	if got := s.Want(200, "GET", task, ""); got.Get("added") != 1.0 || got.Get("refused") != 1.0 || got.Get("file_name") != "more.csv" {
+	if got := s.Want(200, "GET", task, ""); got.Get("added") != 1.0 || got.Get("unchanged") != 1.0 || got.Get("refused") != 1.0 || got.Get("file_name") != "more.csv" {
 		t.Errorf("got %s", got.body)
 	}
 	if list := s.Want(200, "GET", pool+"/imports", ""); len(list.Get("items").([]any)) != 1 {
 		t.Errorf("got %s", list.body)
 	}
-	if got, want := string(s.Want(200, "GET", task+"/rejected.csv", "").body), "code;note;line;reason\nA/1;;3;already_in_pool\n"; got != want {
+	if got, want := string(s.Want(200, "GET", task+"/rejected.csv", "").body), "code;note;line;reason\nC-3;;4;duplicate_in_file\n"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
 	s.Want(200, "GET", "/v1/import-template.csv", "")

@@ -9,14 +9,16 @@ import (
 	"promopool/internal/domain"
 )
 
-// Bounds of a chunk, which is one transaction. A row of lots is written for
-// every distinct window while the pool is locked, hence their bound.
+// Bounds of a chunk, which is one transaction, or several where codes move. A row
+// of lots is written for every distinct window, and one of runs for every code
+// that moves, while the pool is locked: hence their bounds.
 const (
 	chunkRows      = 50_000
 	firstChunkRows = 2_000 // of a file, so that its first codes can be issued at once
 	leastChunkRows = 100
 	growth         = 25
-	chunkWindows   = 1_000
+	chunkWindows   = 10_000
+	stepMoves      = 2_000
 	chunkBytes     = 8 << 20
 )
 
@@ -69,74 +71,101 @@ func readChunk(p *Parser, rows int) (chunk, error) {
 	return c, nil
 }
 
-// Origin is where a code came from that the pool has already.
-type Origin uint8
-
-// FromElsewhere: another import or generation. FromThisFile: an earlier chunk.
-const (
-	FromElsewhere Origin = iota + 1
-	FromThisFile
-)
+// Found is a code of the file that the pool has.
+type Found struct {
+	Place  domain.Place
+	Window domain.Window
+	Named  bool // by a row before, which added, moved or left it
+	Issued bool // in a single-use pool, once and for all
+}
 
 // Lot is new codes that share a window.
 type Lot struct {
 	Window domain.Window
-	Codes  []string // in the order of the file; their places are their numbers
+	Codes  []string // in the order of the file
+}
+
+// Move is a code that is to get other dates, unless it turns out to be issued.
+type Move struct {
+	Code    string
+	From    domain.Place
+	Window  domain.Window
+	Refusal domain.Refusal // if it is issued
 }
 
 // Step is what one transaction makes true of an import.
 type Step struct {
-	At       time.Time
-	End      Position
-	Layout   *domain.Layout
-	Rows     int64
-	Added    int64
-	Lots     []Lot
-	Refusals []domain.Refusal
-	Last     bool // the file ends here
+	At        time.Time
+	End       Position
+	Layout    *domain.Layout
+	Rows      int64
+	Added     int64
+	Lots      []Lot
+	Moves     []Move
+	Unchanged []string
+	Refusals  []domain.Refusal
+	Last      bool // the file ends here
 }
 
-// decide says what becomes of a chunk's rows at the given time. taken are the
-// codes among them that the pool has.
-func decide(c chunk, now time.Time, taken map[string]Origin) Step {
-	s := Step{At: now, End: c.end, Layout: c.layout, Rows: int64(len(c.rows)), Last: c.last}
+// decide says what becomes of a chunk's rows from one on, at the given time.
+// found are the codes among them that the pool has. It stops at the bound of
+// moves, and returns where.
+func decide(c chunk, from int, now time.Time, multiUse bool, found map[string]Found) (Step, int) {
+	s := Step{At: now, Layout: c.layout}
 	lots := make(map[domain.Window]int)
-	seen := make(map[string]struct{}, len(c.rows))
-	for i := range c.rows {
-		row := &c.rows[i]
-		if why := verdict(row, now, seen, taken); why != "" {
+	seen := make(map[string]struct{}, len(c.rows)-from)
+	at := from
+	for ; at < len(c.rows) && len(s.Moves) < stepMoves; at++ {
+		row := &c.rows[at]
+		have, known := found[row.Code]
+		switch why := verdict(row, now, multiUse, seen, have, known); {
+		case why != "":
 			s.Refusals = append(s.Refusals, refusal(row, why))
 			continue
+		case known && have.Window == row.Window:
+			s.Unchanged = append(s.Unchanged, row.Code)
+		case known:
+			s.Moves = append(s.Moves, Move{Code: row.Code, From: have.Place, Window: row.Window, Refusal: refusal(row, domain.AlreadyIssued)})
+		default:
+			s.add(lots, row)
 		}
 		seen[row.Code] = struct{}{}
-		at, ok := lots[row.Window]
-		if !ok {
-			at = len(s.Lots)
-			lots[row.Window] = at
-			s.Lots = append(s.Lots, Lot{Window: row.Window})
-		}
-		s.Lots[at].Codes = append(s.Lots[at].Codes, row.Code)
-		s.Added++
 	}
-	return s
+	s.Rows = int64(at - from)
+	s.End, s.Last = c.end, c.last
+	if at < len(c.rows) {
+		s.End, s.Last = c.rows[at-1].End, false
+	}
+	return s, at
+}
+
+func (s *Step) add(lots map[domain.Window]int, row *Row) {
+	at, ok := lots[row.Window]
+	if !ok {
+		at = len(s.Lots)
+		lots[row.Window] = at
+		s.Lots = append(s.Lots, Lot{Window: row.Window})
+	}
+	s.Lots[at].Codes = append(s.Lots[at].Codes, row.Code)
+	s.Added++
 }
 
 // verdict says why a row is refused, "" when it is not.
-func verdict(row *Row, now time.Time, seen map[string]struct{}, taken map[string]Origin) domain.RefusalReason {
+func verdict(row *Row, now time.Time, multiUse bool, seen map[string]struct{}, have Found, known bool) domain.RefusalReason {
 	switch {
 	case row.Refused != "":
 		return row.Refused
 	case row.Window.Expired(now):
 		return domain.WindowOver
 	}
-	if _, ok := seen[row.Code]; ok {
+	if _, ok := seen[row.Code]; ok || have.Named {
 		return domain.DuplicateInFile
 	}
-	switch taken[row.Code] {
-	case FromThisFile:
-		return domain.DuplicateInFile
-	case FromElsewhere:
-		return domain.AlreadyInPool
+	switch {
+	case known && multiUse && have.Window != row.Window:
+		return domain.DatesFixed
+	case known && !multiUse && have.Issued:
+		return domain.AlreadyIssued
 	}
 	return ""
 }

@@ -52,16 +52,16 @@ type faultySession struct {
 	f *faulty
 }
 
-func (s *faultySession) Commit(ctx context.Context, step importing.Step) (domain.ImportStatus, error) {
+func (s *faultySession) Commit(ctx context.Context, step importing.Step) (importing.Result, error) {
 	fails := s.f.n.Add(1) == s.f.at
 	if fails && !s.f.after {
-		return "", errLost
+		return importing.Result{}, errLost
 	}
-	status, err := s.Session.Commit(ctx, step)
+	res, err := s.Session.Commit(ctx, step)
 	if err == nil && fails {
-		return "", errLost
+		return importing.Result{}, errLost
 	}
-	return status, err
+	return res, err
 }
 
 func TestImportResumed(t *testing.T) {
@@ -113,9 +113,9 @@ func TestImportTerminated(t *testing.T) {
 	got := []domain.Import{w.end(first), w.end(second), w.end(other)}
 	close(done)
 	kills.Wait()
-	for i, want := range []domain.Import{{Added: n}, {Added: n, Refused: n + 1}, {Added: n}} {
-		if got[i].Added != want.Added || got[i].Refused != want.Refused {
-			t.Errorf("import %d: got %+v, want %d added and %d refused", i, got[i], want.Added, want.Refused)
+	for i, want := range []domain.Import{{Added: n}, {Added: n, Unchanged: n, Refused: 1}, {Added: n}} {
+		if got[i].Added != want.Added || got[i].Unchanged != want.Unchanged || got[i].Refused != want.Refused {
+			t.Errorf("import %d: got %+v, want %d added, %d unchanged and %d refused", i, got[i], want.Added, want.Unchanged, want.Refused)
 		}
 	}
 	w.settled()

@@ -19,7 +19,8 @@ type Position struct {
 
 // Row is a row of a file: a code with its window, or refused.
 type Row struct {
-	Line   int64  // from 1
+	Line   int64 // from 1
+	End    Position
 	Raw    string // as it came, without the line's end
 	Code   string
 	Window domain.Window
@@ -84,7 +85,9 @@ func (p *Parser) Next() (Row, error) {
 		if reason == domain.LineTooLong {
 			row.Raw = string(b[:maxRaw])
 			row.Value = row.Raw
-			return row, p.skipLine()
+			err := p.skipLine()
+			row.End = p.at
+			return row, err
 		}
 		record := bytes.TrimRight(b[:size], "\r\n")
 		empty := reason == "" && allBlank(cells)
@@ -100,6 +103,7 @@ func (p *Parser) Next() (Row, error) {
 			return Row{}, err
 		}
 		if !empty {
+			row.End = p.at
 			return row, nil
 		}
 	}

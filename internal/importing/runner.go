@@ -51,16 +51,27 @@ type Store interface {
 // step was made true is known by whoever claims the import next.
 type Session interface {
 	Job() Job
-	// Now is the database's time. ErrPoolClosed.
-	Now(ctx context.Context) (time.Time, error)
-	// Taken returns those of the codes that the pool has.
-	Taken(ctx context.Context, codes []string) (map[string]Origin, error)
-	// Commit makes a step true, durably on return, and returns the import's
-	// status. ErrClash, ErrPoolClosed, ErrEnded.
-	Commit(ctx context.Context, s Step) (domain.ImportStatus, error)
+	// Now is the database's time, and whether the pool's codes are for many uses.
+	// ErrPoolClosed.
+	Now(ctx context.Context) (now time.Time, multiUse bool, err error)
+	// Find returns those of the codes that the pool has.
+	Find(ctx context.Context, codes []string) (map[string]Found, error)
+	// Commit makes a step true, durably on return. Codes to be moved that are
+	// issued by then are refused. ErrClash, ErrPoolClosed, ErrEnded.
+	Commit(ctx context.Context, s Step) (Result, error)
+	// Gather lays codes that moves have left scattered down anew, in short
+	// transactions.
+	Gather(ctx context.Context) error
 	// Fail ends the import with a sentence for its sender. What is in stays.
 	Fail(ctx context.Context, why string) error
 	Close()
+}
+
+// Result is what has become true with a step.
+type Result struct {
+	Status  domain.ImportStatus
+	Moved   int64
+	Refused int64
 }
 
 // Job is a claimed import.
@@ -113,7 +124,7 @@ func New(store Store, log zerolog.Logger, reg prometheus.Registerer) *Runner {
 			Buckets: prometheus.ExponentialBuckets(0.01, 2, 12),
 		}),
 	}
-	for _, outcome := range []string{"added", "refused"} {
+	for _, outcome := range []string{"added", "moved", "unchanged", "refused"} {
 		r.rows.WithLabelValues(outcome)
 	}
 	for _, s := range []domain.ImportStatus{domain.ImportCompleted, domain.ImportCompletedWithRefusal, domain.ImportFailed} {
@@ -216,17 +227,27 @@ func (r *Runner) fill(ctx context.Context, s Session) (domain.ImportStatus, erro
 		defer close(chunks)
 		unread = r.read(ctx, job, chunks)
 	}()
-	wary := true
+	wary, moved := true, false
 	for c := range chunks {
-		if ctx.Err() != nil {
-			return "", ctx.Err()
+		status := domain.ImportRunning
+		for at := 0; !status.Ended() && (at < len(c.rows) || c.last); {
+			if ctx.Err() != nil {
+				return "", ctx.Err()
+			}
+			res, next, err := r.step(ctx, s, c, at, &wary)
+			switch {
+			case errors.Is(err, ErrPoolClosed):
+				return r.fail(ctx, s, err)
+			case err != nil:
+				return "", err
+			}
+			at, status, moved = next, res.Status, moved || res.Moved > 0
 		}
-		status, err := r.step(ctx, s, c, &wary)
-		switch {
-		case errors.Is(err, ErrPoolClosed):
-			return r.fail(ctx, s, err)
-		case err != nil || c.last:
-			return status, err
+		if status.Ended() {
+			if moved {
+				r.gather(ctx, s, job)
+			}
+			return status, nil
 		}
 	}
 	if errors.Is(unread, ErrFile) {
@@ -257,40 +278,51 @@ func (r *Runner) read(ctx context.Context, job Job, chunks chan<- chunk) error {
 	}
 }
 
-// step makes a chunk true. To look every code up costs as much as to add it,
-// and codes that the pool has are few as a rule: they are looked up at first,
-// and when the database has refused one, until a chunk has none (wary).
-func (r *Runner) step(ctx context.Context, s Session, c chunk, wary *bool) (domain.ImportStatus, error) {
+// step makes a chunk true from a row on, and returns up to which. To look every
+// code up costs as much as to add it, and codes that the pool has are few as a
+// rule: they are looked up at first, and when the database has refused one, until
+// a chunk has none (wary).
+func (r *Runner) step(ctx context.Context, s Session, c chunk, from int, wary *bool) (Result, int, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stepTimeout)
 	defer cancel()
 	began := time.Now()
-	now, err := s.Now(ctx)
+	now, multiUse, err := s.Now(ctx)
 	if err != nil {
-		return "", err
+		return Result{}, from, err
 	}
-	step := decide(c, now, nil)
-	var status domain.ImportStatus
+	step, next := decide(c, from, now, multiUse, nil)
+	var res Result
 	if !*wary || step.Added == 0 {
-		status, err = s.Commit(ctx, step)
+		res, err = s.Commit(ctx, step)
 		*wary = errors.Is(err, ErrClash)
 	}
 	if *wary && step.Added > 0 {
-		taken, lookErr := s.Taken(ctx, codes(step.Lots))
+		found, lookErr := s.Find(ctx, codes(step.Lots))
 		if lookErr != nil {
-			return "", lookErr
+			return Result{}, from, lookErr
 		}
-		*wary = len(taken) > 0
-		step = decide(c, now, taken)
-		status, err = s.Commit(ctx, step)
+		*wary = len(found) > 0
+		step, next = decide(c, from, now, multiUse, found)
+		res, err = s.Commit(ctx, step)
 	}
 	if err != nil {
-		return "", fmt.Errorf("commit rows up to line %d: %w", c.end.Line, err)
+		return Result{}, from, fmt.Errorf("commit rows up to line %d: %w", step.End.Line, err)
 	}
-	// Crash point: the chunk is true, and so is the position behind it.
+	// Crash point: the step is true, and so is the position behind it.
 	r.seconds.Observe(time.Since(began).Seconds())
 	r.rows.WithLabelValues("added").Add(float64(step.Added))
-	r.rows.WithLabelValues("refused").Add(float64(len(step.Refusals)))
-	return status, nil
+	r.rows.WithLabelValues("moved").Add(float64(res.Moved))
+	r.rows.WithLabelValues("unchanged").Add(float64(len(step.Unchanged)))
+	r.rows.WithLabelValues("refused").Add(float64(res.Refused))
+	return res, next, nil
+}
+
+// gather mends what moves have left of the lots that codes were taken from. What
+// is not mended is slower, not wrong, and the next import tries again.
+func (r *Runner) gather(ctx context.Context, s Session, job Job) {
+	if err := s.Gather(ctx); err != nil && ctx.Err() == nil {
+		r.log.Warn().Err(err).Int64("task", job.Task).Msg("lay scattered codes down anew, left to the next import")
+	}
 }
 
 func codes(lots []Lot) []string {

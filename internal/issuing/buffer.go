@@ -2,6 +2,7 @@ package issuing
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -141,13 +142,26 @@ func (p *Partition) refill(ctx context.Context, pool *domain.Pool, want int64) (
 	if err != nil {
 		return Stock{}, fmt.Errorf("refill: %w", err)
 	}
-	for _, r := range g.Runs {
-		if r.Texts, err = p.i.store.Texts(ctx, r); err != nil {
-			return Stock{}, fmt.Errorf("load granted codes: %w", err)
-		}
+	if err := p.i.load(ctx, g.Runs); err != nil {
+		return Stock{}, fmt.Errorf("load granted codes: %w", err)
 	}
 	p.i.metrics.refills.Inc()
 	return g, nil
+}
+
+// load gives runs their texts.
+func (i *Issuer) load(ctx context.Context, runs []*domain.Run) error {
+	if len(runs) == 0 {
+		return nil
+	}
+	texts, err := i.store.Texts(ctx, runs)
+	if err != nil {
+		return err
+	}
+	for n, r := range runs {
+		r.Texts = texts[n]
+	}
+	return nil
 }
 
 // refillNow gets codes while a batch waits for them.
@@ -279,31 +293,20 @@ func (p *Partition) reload(ctx context.Context) error {
 	defer cancel()
 	p.arrivals.pending.Wait()
 	p.arrivals.take()
-	stock, err := p.i.store.Held(ctx, p.claim.Partition)
-	if err != nil {
-		return err
-	}
-	buffers := make(map[string]*buffer, len(stock))
-	for id, s := range stock {
-		b, old := newBuffer(s.Pool), p.buffers[id]
-		if old != nil {
-			b.grant, b.grantedAt, b.usedAt = old.grant, old.grantedAt, old.usedAt
+	for {
+		buffers, err := p.read(ctx)
+		if errors.Is(err, ErrCursor) {
+			continue // handed back between the two questions: it is not held any more
 		}
-		for _, r := range s.Runs {
-			if r.Texts = old.texts(r); r.Texts == nil {
-				if r.Texts, err = p.i.store.Texts(ctx, r); err != nil {
-					return err
-				}
-			}
+		if err != nil {
+			return err
 		}
-		b.runs = s.Runs
-		b.grant = max(b.grant, min(b.left(), mostGrant))
-		buffers[id] = b
+		p.buffers = buffers
+		break
 	}
-	p.buffers = buffers
 	p.stale = false
 	var held int64
-	for _, b := range buffers {
+	for _, b := range p.buffers {
 		for _, r := range b.runs {
 			held += textBytes(r.Texts)
 		}
@@ -312,15 +315,50 @@ func (p *Partition) reload(ctx context.Context) error {
 	return nil
 }
 
-// texts returns the texts at hand of a run as it is now; nil when they are not.
-func (b *buffer) texts(now *domain.Run) []string {
-	if b == nil {
-		return nil
+// read reads what the partition holds.
+func (p *Partition) read(ctx context.Context) (map[string]*buffer, error) {
+	stock, err := p.i.store.Held(ctx, p.claim.Partition)
+	if err != nil {
+		return nil, err
 	}
-	for _, r := range b.runs {
-		if r.Lot.No == now.Lot.No && r.Lo == now.Lo && r.Next <= now.Next && now.Hi <= r.Hi && int64(len(r.Texts)) == r.Left() {
-			return r.Texts[now.Next-r.Next : now.Hi-r.Next]
+	buffers := make(map[string]*buffer, len(stock))
+	for id, s := range stock {
+		b, old := newBuffer(s.Pool), p.buffers[id]
+		if old != nil {
+			b.grant, b.grantedAt, b.usedAt = old.grant, old.grantedAt, old.usedAt
+		}
+		if err := p.i.load(ctx, old.fill(s.Runs)); err != nil {
+			return nil, err
+		}
+		b.runs = s.Runs
+		b.grant = max(b.grant, min(b.left(), mostGrant))
+		buffers[id] = b
+	}
+	return buffers, nil
+}
+
+// place is a run's key.
+type place struct {
+	lot int32
+	lo  int64
+}
+
+// fill gives runs, as they are now, the texts that are at hand of them, and
+// returns those of which they are not.
+func (b *buffer) fill(runs []*domain.Run) (missing []*domain.Run) {
+	at := map[place]*domain.Run{}
+	if b != nil {
+		for _, r := range b.runs {
+			at[place{r.Lot.No, r.Lo}] = r
 		}
 	}
-	return nil
+	for _, now := range runs {
+		r := at[place{now.Lot.No, now.Lo}]
+		if r == nil || r.GrantNo != now.GrantNo || now.Next < r.Next || r.Hi < now.Hi || int64(len(r.Texts)) != r.Left() {
+			missing = append(missing, now)
+			continue
+		}
+		now.Texts = r.Texts[now.Next-r.Next : now.Hi-r.Next]
+	}
+	return missing
 }

@@ -93,8 +93,9 @@ type Granting interface {
 	// settings as they are with the grant. It grants none when the pool has
 	// none to spare, or is not active and ample.
 	Refill(ctx context.Context, partition int32, pool *domain.Pool, want int64) (Stock, error)
-	// Texts loads the codes of the run's unissued ordinals.
-	Texts(ctx context.Context, run *domain.Run) ([]string, error)
+	// Texts loads the codes of the unissued ordinals of runs, in their order.
+	// ErrCursor: a run is no longer as it was granted.
+	Texts(ctx context.Context, runs []*domain.Run) ([][]string, error)
 	// GiveBack returns what the partition holds of the pool.
 	GiveBack(ctx context.Context, partition int32, pool int32) error
 }

@@ -510,8 +510,8 @@ func (f *faulty) Refill(ctx context.Context, partition int32, pool *domain.Pool,
 	return s, err
 }
 
-func (f *faulty) Texts(ctx context.Context, run *domain.Run) (ts []string, err error) {
-	err = f.do("texts", func() (err error) { ts, err = f.Store.Texts(ctx, run); return err })
+func (f *faulty) Texts(ctx context.Context, runs []*domain.Run) (ts [][]string, err error) {
+	err = f.do("texts", func() (err error) { ts, err = f.Store.Texts(ctx, runs); return err })
 	return ts, err
 }
 

@@ -107,34 +107,87 @@ func (s *Store) GiveBack(ctx context.Context, partition int32, pool int32) error
 	return decisionError(s.q.GiveBack(ctx, db.GiveBackParams{Partition: partition, Pool: pool}))
 }
 
-// Texts loads the codes of the run's unissued ordinals.
-func (s *Store) Texts(ctx context.Context, run *domain.Run) ([]string, error) {
-	return texts(ctx, s.q, run.Lot, run.Next, run.Hi)
+// Texts loads the codes of the unissued ordinals of runs, in their order.
+// issuing.ErrCursor: a run is no longer as it was granted.
+func (s *Store) Texts(ctx context.Context, runs []*domain.Run) ([][]string, error) {
+	stretches := make([]stretch, len(runs))
+	for i, r := range runs {
+		stretches[i] = stretch{lot: r.Lot, from: r.Next, till: r.Hi, lo: r.Lo, grantNo: r.GrantNo}
+	}
+	return texts(ctx, s.q, stretches)
 }
 
-// texts loads the codes of ordinals from…till−1. Beyond the lot's size, as in
-// multi-use pools, they begin anew.
-func texts(ctx context.Context, q *db.Queries, lot *domain.Lot, from, till int64) ([]string, error) {
-	all := make([]string, 0, till-from)
-	for from < till {
-		seq := from % lot.Size
-		n := min(till-from, lot.Size-seq)
-		some, err := q.Texts(ctx, db.TextsParams{Pool: lot.Pool, Lot: lot.No, FromSeq: seq, TillSeq: seq + n})
+// stretch is ordinals from…till−1 of a lot; those of a run as it was granted,
+// or with grantNo 0 free ones of a locked pool.
+type stretch struct {
+	lot        *domain.Lot
+	from, till int64
+	lo         int64
+	grantNo    int64
+}
+
+// texts loads the codes of stretches, with one question for each pool.
+func texts(ctx context.Context, q *db.Queries, stretches []stretch) ([][]string, error) {
+	all := make([][]string, len(stretches))
+	byPool := map[int32][]int{}
+	for i, s := range stretches {
+		all[i] = make([]string, 0, s.till-s.from)
+		byPool[s.lot.Pool] = append(byPool[s.lot.Pool], i)
+	}
+	for pool, places := range byPool {
+		var parts []part
+		arg := db.TextsParams{Pool: pool}
+		for _, i := range places {
+			for _, p := range stretches[i].parts(i) {
+				parts = append(parts, p)
+				arg.Lots = append(arg.Lots, stretches[i].lot.No)
+				arg.FromSeqs, arg.TillSeqs = append(arg.FromSeqs, p.from), append(arg.TillSeqs, p.till)
+				arg.Los, arg.GrantNos = append(arg.Los, stretches[i].lo), append(arg.GrantNos, stretches[i].grantNo)
+			}
+		}
+		rows, err := q.Texts(ctx, arg)
 		if err != nil {
 			return nil, decisionError(err)
 		}
-		if int64(len(some)) != n {
-			return nil, fmt.Errorf("lot %d of pool %d, %d codes from %d: %w: %d found", lot.No, lot.Pool, n, seq, issuing.ErrCorrupt, len(some))
+		found := make([][]string, len(parts))
+		for _, r := range rows {
+			found[r.Idx-1] = r.Codes
 		}
-		if n == lot.Size && till-from > n {
-			// The whole lot over and over: read it once.
-			for ; till-from >= n; from += n {
-				all = append(all, some...)
+		for i, p := range parts {
+			s := stretches[p.stretch]
+			switch {
+			case found[i] == nil && s.grantNo != 0:
+				return nil, fmt.Errorf("lot %d of pool %d from %d: %w", s.lot.No, pool, s.lo, issuing.ErrCursor)
+			case int64(len(found[i])) != p.till-p.from:
+				return nil, fmt.Errorf("lot %d of pool %d, %d codes from %d: %w: %d found", s.lot.No, pool, p.till-p.from, p.from, issuing.ErrCorrupt, len(found[i]))
 			}
-			continue
+			for range p.times {
+				all[p.stretch] = append(all[p.stretch], found[i]...)
+			}
 		}
-		all = append(all, some...)
-		from += n
 	}
 	return all, nil
+}
+
+// part is codes of a stretch whose numbers do not wrap.
+type part struct {
+	stretch    int
+	from, till int64 // seq
+	times      int64 // the whole lot over and over is read once
+}
+
+// parts cuts a stretch where the lot's codes begin anew, as they do in
+// multi-use pools.
+func (s stretch) parts(i int) []part {
+	var all []part
+	for from := s.from; from < s.till; {
+		seq := from % s.lot.Size
+		p := part{stretch: i, from: seq, till: min(seq+s.till-from, s.lot.Size), times: 1}
+		if n := p.till - p.from; n == s.lot.Size {
+			p.times = (s.till - from) / n
+		}
+		from += (p.till - p.from) * p.times
+		all = append(all, p)
+	}
+	return all
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -174,6 +175,18 @@ func (s *Store) dropParts(ctx context.Context, task int64) error {
 	}
 }
 
+// seenAtOnce bounds a transaction that drops codes named by a file.
+const seenAtOnce = 50_000
+
+func (s *Store) dropSeen(ctx context.Context, task int64) error {
+	for {
+		n, err := s.q.DropSeen(ctx, db.DropSeenParams{Task: task, AtMost: seenAtOnce})
+		if err != nil || n < seenAtOnce {
+			return asked(err)
+		}
+	}
+}
+
 // SweepImports forgets uploads that have not grown for the given time, and the
 // files that a dead process has left.
 func (s *Store) SweepImports(ctx context.Context, stale time.Duration) error {
@@ -192,6 +205,15 @@ func (s *Store) SweepImports(ctx context.Context, stale time.Duration) error {
 	}
 	for _, task := range ended {
 		if err := s.DropImportBody(ctx, task); err != nil {
+			return err
+		}
+	}
+	named, err := s.q.SeenOfEnded(ctx)
+	if err != nil {
+		return asked(err)
+	}
+	for _, task := range named {
+		if err := s.dropSeen(ctx, task); err != nil {
 			return err
 		}
 	}
@@ -215,7 +237,23 @@ type importSession struct {
 	q    *db.Queries
 	pool int32
 	job  importing.Job
+
+	// multiUse is what Now has last seen of the pool.
+	multiUse bool
+	// lots are those that this session has made, by window: codes with the same
+	// dates join them. Only this session adds to them.
+	lots map[domain.Window]grown
 }
+
+// grown is a lot and its size.
+type grown struct {
+	no   int32
+	size int64
+}
+
+// mostLots bounds the memory for lots. More of them only means that codes with the
+// same dates lie in several.
+const mostLots = 100_000
 
 // importSettings are a session's. Idle for a minute is a frozen process: its
 // imports are another's from then on. A chunk waits longer for its pool than
@@ -234,7 +272,7 @@ func (s *Store) NextImport(ctx context.Context) (importing.Session, error) {
 		return nil, err
 	}
 	conn := pooled.Hijack()
-	session := &importSession{conn: conn, q: db.New(conn)}
+	session := &importSession{conn: conn, q: db.New(conn), lots: map[domain.Window]grown{}}
 	claimed := false
 	defer func() {
 		if !claimed {
@@ -287,103 +325,247 @@ func (s *importSession) Close() {
 	s.conn.Close(ctx)
 }
 
-func (s *importSession) Now(ctx context.Context) (time.Time, error) {
+func (s *importSession) Now(ctx context.Context) (time.Time, bool, error) {
 	row, err := s.q.ImportClock(ctx, s.pool)
 	if err == nil && !row.Open {
 		err = importing.ErrPoolClosed
 	}
-	return timeOf(row.Now), err
+	s.multiUse = row.MultiUse
+	return timeOf(row.Now), row.MultiUse, err
 }
 
-func (s *importSession) Taken(ctx context.Context, codes []string) (map[string]importing.Origin, error) {
-	rows, err := s.q.CodesTaken(ctx, db.CodesTakenParams{Pool: s.pool, Task: s.job.Task, Codes: codes})
+func (s *importSession) Find(ctx context.Context, codes []string) (map[string]importing.Found, error) {
+	rows, err := s.q.CodesFound(ctx, db.CodesFoundParams{Pool: s.pool, Task: s.job.Task, Codes: codes})
 	if err != nil {
 		return nil, err
 	}
-	taken := make(map[string]importing.Origin, len(rows))
+	found := make(map[string]importing.Found, len(rows))
 	for _, r := range rows {
-		taken[r.Code] = importing.FromElsewhere
-		if r.SameImport {
-			taken[r.Code] = importing.FromThisFile
+		found[r.Code] = importing.Found{
+			Place: domain.Place{Lot: r.Lot, Seq: r.Seq}, Named: r.Named, Issued: r.Issued,
+			Window: domain.Window{
+				IssueStart: fromStamp(r.IssueStart), IssueEnd: fromStamp(r.IssueEnd),
+				AvailableFrom: fromStamp(r.AvailableFrom), AvailableTill: fromStamp(r.AvailableTill),
+			},
 		}
 	}
-	return taken, nil
+	return found, nil
 }
 
-// Commit writes a chunk. The pool's lock comes last, for a few milliseconds:
-// others issue from the pool all the while.
-func (s *importSession) Commit(ctx context.Context, step importing.Step) (status domain.ImportStatus, err error) {
-	lots, err := s.q.LotNumbers(ctx, int32(len(step.Lots)))
+// Commit writes a step. The pool's lock comes late, and with new codes only last,
+// for a few milliseconds: others issue from the pool all the while.
+func (s *importSession) Commit(ctx context.Context, step importing.Step) (importing.Result, error) {
+	t, err := s.targets(ctx, step)
 	if err != nil {
-		return "", err
+		return importing.Result{}, err
 	}
+	var res importing.Result
 	err = pgx.BeginFunc(ctx, s.conn, func(tx pgx.Tx) error {
-		if err := s.copy(ctx, tx, step, lots); err != nil {
-			return err
+		if step.Added > 0 {
+			_, err := tx.CopyFrom(ctx, pgx.Identifier{"codes"}, []string{"pool", "lot", "seq", "code"}, s.codes(step.Lots, t))
+			if err != nil {
+				return fmt.Errorf("copy codes: %w", err)
+			}
 		}
-		arg, err := s.stepParams(step, lots)
+		refused, err := s.move(ctx, s.q.WithTx(tx), step.Moves, t)
 		if err != nil {
 			return err
 		}
-		told, err := s.q.WithTx(tx).ImportStep(ctx, arg)
-		status = domain.ImportStatus(told)
+		res.Moved = int64(len(step.Moves) - len(refused))
+		refused = slices.Concat(step.Refusals, refused)
+		res.Refused = int64(len(refused))
+		if err := s.copyRefusals(ctx, tx, refused); err != nil {
+			return err
+		}
+		if len(step.Unchanged) > 0 {
+			if err := s.q.WithTx(tx).NoteSeen(ctx, db.NoteSeenParams{Task: s.job.Task, Codes: step.Unchanged}); err != nil {
+				return err
+			}
+		}
+		arg, err := s.chunkParams(step, res, t)
+		if err != nil {
+			return err
+		}
+		told, err := s.q.WithTx(tx).ImportChunk(ctx, arg)
+		res.Status = domain.ImportStatus(told)
 		return err
 	})
-	return status, importError(err)
+	if err != nil {
+		return importing.Result{}, importError(err)
+	}
+	t.keep(s)
+	return res, nil
 }
 
-func (s *importSession) copy(ctx context.Context, tx pgx.Tx, step importing.Step, lots []int32) error {
-	if step.Added > 0 {
-		_, err := tx.CopyFrom(ctx, pgx.Identifier{"codes"}, []string{"pool", "lot", "seq", "code"}, s.codes(step.Lots, lots))
-		if err != nil {
-			return fmt.Errorf("copy codes: %w", err)
+// target is the lot that codes with the same dates go into.
+type target struct {
+	grown
+	more int64
+}
+
+// targets are those of a step, by window.
+type targets map[domain.Window]*target
+
+// targets finds or numbers the lots of a step. Lots of multi-use pools do not
+// grow: their size says which code an ordinal means.
+func (s *importSession) targets(ctx context.Context, step importing.Step) (targets, error) {
+	t := targets{}
+	var fresh []*target
+	want := func(w domain.Window) *target {
+		if t[w] == nil {
+			known, ok := s.lots[w]
+			t[w] = &target{grown: known}
+			if !ok || s.multiUse {
+				t[w].grown = grown{}
+				fresh = append(fresh, t[w])
+			}
+		}
+		return t[w]
+	}
+	for _, l := range step.Lots {
+		want(l.Window).more += int64(len(l.Codes))
+	}
+	for i := range step.Moves {
+		want(step.Moves[i].Window)
+	}
+	numbers, err := s.q.LotNumbers(ctx, int32(len(fresh)))
+	if err != nil {
+		return nil, err
+	}
+	for i, n := range numbers {
+		fresh[i].no = n
+	}
+	return t, nil
+}
+
+// keep remembers what has become true.
+func (t targets) keep(s *importSession) {
+	if len(s.lots)+len(t) > mostLots {
+		clear(s.lots)
+	}
+	for w, l := range t {
+		if l.more > 0 {
+			s.lots[w] = grown{l.no, l.size + l.more}
 		}
 	}
-	if len(step.Refusals) > 0 {
-		_, err := tx.CopyFrom(ctx, pgx.Identifier{"import_refusals"}, []string{"task", "line", "reason", "value", "row"},
-			pgx.CopyFromSlice(len(step.Refusals), func(i int) ([]any, error) {
-				r := &step.Refusals[i]
-				return []any{s.job.Task, r.Line, string(r.Reason), r.Value, r.Row}, nil
-			}))
-		if err != nil {
-			return fmt.Errorf("copy refusals: %w", err)
+}
+
+// move takes codes out of where they are and lays them behind the step's own. It
+// returns refusals for those that are issued.
+func (s *importSession) move(ctx context.Context, q *db.Queries, moves []importing.Move, t targets) (refused []domain.Refusal, _ error) {
+	if len(moves) == 0 {
+		return nil, nil
+	}
+	var from db.TakeOutParams
+	from.Pool = s.pool
+	for i := range moves {
+		from.Lots, from.Seqs = append(from.Lots, moves[i].From.Lot), append(from.Seqs, moves[i].From.Seq)
+	}
+	taken, err := q.TakeOut(ctx, from)
+	if err != nil {
+		return nil, err
+	}
+	free := make([]bool, len(moves))
+	to := db.MoveCodesParams{Pool: s.pool}
+	for _, idx := range taken {
+		i := idx - 1
+		free[i] = true
+		l := t[moves[i].Window]
+		to.Lots, to.Seqs = append(to.Lots, from.Lots[i]), append(to.Seqs, from.Seqs[i])
+		to.IntoLots, to.IntoSeqs = append(to.IntoLots, l.no), append(to.IntoSeqs, l.size+l.more)
+		l.more++
+	}
+	for i := range moves {
+		if !free[i] {
+			refused = append(refused, moves[i].Refusal)
 		}
+	}
+	if len(taken) == 0 {
+		return refused, nil
+	}
+	return refused, q.MoveCodes(ctx, to)
+}
+
+func (s *importSession) copyRefusals(ctx context.Context, tx pgx.Tx, refusals []domain.Refusal) error {
+	if len(refusals) == 0 {
+		return nil
+	}
+	_, err := tx.CopyFrom(ctx, pgx.Identifier{"import_refusals"}, []string{"task", "line", "reason", "value", "row"},
+		pgx.CopyFromSlice(len(refusals), func(i int) ([]any, error) {
+			r := &refusals[i]
+			return []any{s.job.Task, r.Line, string(r.Reason), r.Value, r.Row}, nil
+		}))
+	if err != nil {
+		return fmt.Errorf("copy refusals: %w", err)
 	}
 	return nil
 }
 
-// codes are the rows of new lots.
-func (s *importSession) codes(lots []importing.Lot, numbers []int32) pgx.CopyFromSource {
-	lot, seq := 0, 0
+// codes are the rows of new codes.
+func (s *importSession) codes(lots []importing.Lot, t targets) pgx.CopyFromSource {
+	lot, n := 0, 0
 	row := make([]any, 4)
 	return pgx.CopyFromFunc(func() ([]any, error) {
-		for lot < len(lots) && seq == len(lots[lot].Codes) {
-			lot, seq = lot+1, 0
+		for lot < len(lots) && n == len(lots[lot].Codes) {
+			lot, n = lot+1, 0
 		}
 		if lot == len(lots) {
 			return nil, nil
 		}
-		row[0], row[1], row[2], row[3] = s.pool, numbers[lot], int64(seq), lots[lot].Codes[seq]
-		seq++
+		into := t[lots[lot].Window]
+		row[0], row[1], row[2], row[3] = s.pool, into.no, into.size+int64(n), lots[lot].Codes[n]
+		n++
 		return row, nil
 	})
 }
 
-func (s *importSession) stepParams(step importing.Step, lots []int32) (db.ImportStepParams, error) {
+func (s *importSession) chunkParams(step importing.Step, res importing.Result, t targets) (db.ImportChunkParams, error) {
 	layout, err := json.Marshal(step.Layout)
-	p := db.ImportStepParams{
-		Task: s.job.Task, Pool: s.pool, At: stamp(step.At), LLot: lots,
-		BytesDone: step.End.Offset, LinesDone: step.End.Line, Layout: layout,
-		Rows: step.Rows, Added: step.Added, Refused: int64(len(step.Refusals)), Last: step.Last,
+	p := db.ImportChunkParams{
+		Task: s.job.Task, Pool: s.pool, At: stamp(step.At),
+		BytesDone: step.End.Offset, LinesDone: step.End.Line, Layout: layout, Rows: step.Rows, Added: step.Added,
+		Moved: res.Moved, Unchanged: int64(len(step.Unchanged)), Refused: res.Refused, Last: step.Last,
 	}
-	for _, l := range step.Lots {
-		p.LSize = append(p.LSize, int64(len(l.Codes)))
-		p.LIssueStart = append(p.LIssueStart, stamp(l.Window.IssueStart))
-		p.LIssueEnd = append(p.LIssueEnd, stamp(l.Window.IssueEnd))
-		p.LAvailableFrom = append(p.LAvailableFrom, stamp(l.Window.AvailableFrom))
-		p.LAvailableTill = append(p.LAvailableTill, stamp(l.Window.AvailableTill))
+	for w, l := range t {
+		if l.more == 0 { // all that were to come here are issued
+			continue
+		}
+		p.LLot, p.LSize, p.LMore = append(p.LLot, l.no), append(p.LSize, l.size), append(p.LMore, l.more)
+		p.LIssueStart = append(p.LIssueStart, stamp(w.IssueStart))
+		p.LIssueEnd = append(p.LIssueEnd, stamp(w.IssueEnd))
+		p.LAvailableFrom = append(p.LAvailableFrom, stamp(w.AvailableFrom))
+		p.LAvailableTill = append(p.LAvailableTill, stamp(w.AvailableTill))
 	}
 	return p, err
+}
+
+// gatherAtOnce bounds a transaction that lays codes down anew: the pool is locked
+// while it lasts.
+const gatherAtOnce = 2_000
+
+// Gather lays the free codes of lots that lie in many pieces down in one.
+func (s *importSession) Gather(ctx context.Context) error {
+	lots, err := s.q.ScatteredLots(ctx, s.pool)
+	if err != nil {
+		return err
+	}
+	for _, lot := range lots {
+		into, err := s.q.LotNumbers(ctx, 1)
+		if err != nil {
+			return err
+		}
+		for size := int64(0); ; {
+			n, err := s.q.LayAnew(ctx, db.LayAnewParams{Pool: s.pool, Lot: lot, IntoLot: into[0], Size: size, AtMost: gatherAtOnce})
+			if err != nil {
+				return importError(err)
+			}
+			if n == 0 {
+				break
+			}
+			size += n
+		}
+	}
+	return nil
 }
 
 func (s *importSession) Fail(ctx context.Context, why string) error {

@@ -44,10 +44,12 @@ func (p *partition) Refill(id string, want int64) []*domain.Run {
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	for _, r := range st.Runs {
-		if r.Texts, err = p.Texts(p.ctx, r); err != nil {
-			p.t.Fatal(err)
-		}
+	texts, err := p.Texts(p.ctx, st.Runs)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	for i, r := range st.Runs {
+		r.Texts = texts[i]
 	}
 	return st.Runs
 }

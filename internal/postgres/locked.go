@@ -102,7 +102,7 @@ func (t *lockedBatch) see(ctx context.Context) (issuing.Locked, error) {
 	return seen, t.shelves(ctx, &seen)
 }
 
-// shelves lays out everything that is left of the whole pools.
+// shelves lays out everything that is left, and not expired, of the whole pools.
 func (t *lockedBatch) shelves(ctx context.Context, seen *issuing.Locked) error {
 	if len(t.l.Whole) == 0 {
 		return nil
@@ -117,7 +117,7 @@ func (t *lockedBatch) shelves(ctx context.Context, seen *issuing.Locked) error {
 			keys = append(keys, s.Pool.Key)
 		}
 	}
-	rows, err := t.q.RunsWhole(ctx, keys)
+	rows, err := t.q.RunsWhole(ctx, db.RunsWholeParams{Pools: keys, Now: stamp(seen.Now)})
 	if err != nil {
 		return err
 	}
@@ -131,9 +131,7 @@ func (t *lockedBatch) shelves(ctx context.Context, seen *issuing.Locked) error {
 			continue
 		}
 		s.Runs = append(s.Runs, run)
-		if !run.Lot.Expired(seen.Now) {
-			free[r.Lot.Pool] += run.Left()
-		}
+		free[r.Lot.Pool] += run.Left()
 	}
 	return t.turning(ctx, seen, free)
 }
@@ -159,19 +157,21 @@ func (t *lockedBatch) turning(ctx context.Context, seen *issuing.Locked, free ma
 // write loads the texts of codes taken from the free stock, which were not at
 // hand, and makes the plan true.
 func (t *lockedBatch) write(ctx context.Context, d issuing.Decision) error {
-	loaded := make([][]string, len(d.Plan.Takes))
+	var free []stretch
+	place := make([]int, len(d.Plan.Takes)) // in free, from 1
 	for i, take := range d.Plan.Takes {
-		if take.Run.Texts != nil {
-			continue
-		}
-		var err error
-		if loaded[i], err = texts(ctx, t.q, take.Run.Lot, take.Run.Next, take.Run.Next+take.N); err != nil {
-			return err
+		if take.Run.Texts == nil {
+			free = append(free, stretch{lot: take.Run.Lot, from: take.Run.Next, till: take.Run.Next + take.N})
+			place[i] = len(free)
 		}
 	}
+	loaded, err := texts(ctx, t.q, free)
+	if err != nil {
+		return err
+	}
 	for _, issue := range d.Plan.Issues {
-		if loaded[issue.Take] != nil {
-			issue.Issuance.Code = loaded[issue.Take][issue.At]
+		if at := place[issue.Take]; at > 0 {
+			issue.Issuance.Code = loaded[at-1][issue.At]
 		}
 	}
 	params, err := commitParams(d.Entries, d.Plan)

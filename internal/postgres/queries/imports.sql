@@ -69,20 +69,52 @@ UPDATE imports SET status = 'running', attempts = attempts + 1, started_at = coa
 RETURNING task, pool, pool_id, bytes_done, lines_done, layout, attempts;
 
 -- name: ImportClock :one
-SELECT clock_timestamp()::timestamptz AS now, EXISTS (SELECT FROM pools p WHERE p.pool = @pool AND p.state <> 'archived') AS open;
+SELECT clock_timestamp()::timestamptz AS now, coalesce(max(p.state) <> 'archived', false)::boolean AS open, coalesce(bool_or(p.multi_use), false)::boolean AS multi_use
+  FROM pools p WHERE p.pool = @pool;
 
 -- name: LotNumbers :many
 SELECT nextval('lot_numbers')::int FROM generate_series(1, @n::int);
 
--- name: CodesTaken :many
-SELECT t.code::text AS code, t.same_import::boolean AS same_import FROM codes_taken(@pool::int, @task::bigint, @codes::text[]) AS t;
+-- name: CodesFound :many
+SELECT f.code::text AS code, f.lot::int AS lot, f.seq::bigint AS seq, f.named::boolean AS named, f.issued::boolean AS issued,
+       f.issue_start::timestamptz AS issue_start, f.issue_end::timestamptz AS issue_end,
+       f.available_from::timestamptz AS available_from, f.available_till::timestamptz AS available_till
+  FROM codes_found(@pool::int, @task::bigint, @codes::text[]) AS f;
 
--- name: ImportStep :one
-SELECT import_step(
-    @task::bigint, @pool::int, @at::timestamptz,
-    @l_lot::int[], @l_size::bigint[], @l_issue_start::timestamptz[], @l_issue_end::timestamptz[], @l_available_from::timestamptz[], @l_available_till::timestamptz[],
-    @bytes_done::bigint, @lines_done::bigint, @layout::jsonb, @rows::bigint, @added::bigint, @refused::bigint, @last::boolean
+-- name: TakeOut :many
+SELECT t.idx::int FROM take_out(@pool::int, @lots::int[], @seqs::bigint[]) AS t(idx);
+
+-- name: MoveCodes :exec
+SELECT move_codes(@pool::int, @lots::int[], @seqs::bigint[], @into_lots::int[], @into_seqs::bigint[]);
+
+-- name: NoteSeen :exec
+INSERT INTO import_seen (task, code) SELECT @task::bigint, unnest(@codes::text[]);
+
+-- name: ImportChunk :one
+SELECT import_chunk(
+    @task::bigint, @pool::int, @at::timestamptz, @l_lot::int[], @l_size::bigint[], @l_more::bigint[],
+    @l_issue_start::timestamptz[], @l_issue_end::timestamptz[], @l_available_from::timestamptz[], @l_available_till::timestamptz[],
+    @bytes_done::bigint, @lines_done::bigint, @layout::jsonb,
+    @rows::bigint, @added::bigint, @moved::bigint, @unchanged::bigint, @refused::bigint, @last::boolean
 )::text;
+
+-- Lots of which so many free pieces are left that the stock is slow to sum.
+-- name: ScatteredLots :many
+SELECT r.lot FROM runs r
+ WHERE r.pool = @pool AND r.partition IS NULL AND r.next < r.hi
+ GROUP BY r.lot
+HAVING count(*) > 1000 AND sum(r.hi - r.next) < 20 * count(*)
+ ORDER BY r.lot;
+
+-- name: LayAnew :one
+SELECT lay_anew(@pool::int, @lot::int, @into_lot::int, @size::bigint, @at_most::int)::bigint;
+
+-- name: DropSeen :execrows
+DELETE FROM import_seen s WHERE s.task = @task AND s.code IN (SELECT t.code FROM import_seen t WHERE t.task = @task LIMIT @at_most);
+
+-- What ended imports have left.
+-- name: SeenOfEnded :many
+SELECT DISTINCT s.task FROM import_seen s WHERE NOT EXISTS (SELECT FROM imports i WHERE i.task = s.task AND i.status IN ('waiting', 'running'));
 
 -- name: FailImport :execrows
 UPDATE imports SET status = 'failed', error = @error, finished_at = clock_timestamp()

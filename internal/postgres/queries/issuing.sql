@@ -46,7 +46,7 @@ SELECT sqlc.embed(p), c.id AS campaign_id, sqlc.embed(l), r.lo, r.next, r.hi, r.
   JOIN campaigns c ON c.campaign = p.campaign
   JOIN lots l ON l.pool = r.pool AND l.lot = r.lot
  WHERE r.partition = @partition AND r.next < r.hi
- ORDER BY r.pool, l.issue_end NULLS LAST, l.available_till NULLS LAST, r.lot, r.lo;
+ ORDER BY r.pool, r.issue_end, r.available_till, r.lot, r.lo;
 
 -- Read after Refill and before its codes are used: the pool's settings and the
 -- lots as they are with the grant.
@@ -57,11 +57,9 @@ SELECT f.lot::int AS lot, f.lo::bigint AS lo, f.next::bigint AS next, f.hi::bigi
 -- name: LotsOf :many
 SELECT * FROM lots WHERE pool = @pool AND lot = ANY (@lots::int[]);
 
--- The texts of ordinals from…till−1 of a lot, in order.
 -- name: Texts :many
-SELECT c.code FROM codes c
- WHERE c.pool = @pool AND c.lot = @lot AND c.seq >= @from_seq AND c.seq < @till_seq
- ORDER BY c.seq;
+SELECT t.idx::int AS idx, t.codes::text[] AS codes
+  FROM texts(@pool::int, @lots::int[], @from_seqs::bigint[], @till_seqs::bigint[], @los::bigint[], @grant_nos::bigint[]) AS t;
 
 -- name: PoolsByID :many
 SELECT sqlc.embed(p), c.id AS campaign_id
@@ -75,10 +73,12 @@ SELECT pg_advisory_xact_lock_shared(hashtextextended('pool:' || n.id, 0))
 -- name: LockPools :exec
 SELECT 1 FROM pools WHERE id = ANY (@ids::text[]) ORDER BY pool FOR UPDATE;
 
--- Every run of the pools that are to be seen whole, and the own cursors.
+-- Every held run of the pools that are to be seen whole, and the own cursors.
+-- Free runs are moved under the pool's lock only, which the caller has.
 -- name: LockRuns :exec
 SELECT 1 FROM runs r
- WHERE (r.pool = ANY (ARRAY(SELECT p.pool FROM pools p WHERE p.id = ANY (@whole::text[])))
+ WHERE r.partition IS NOT NULL
+   AND (r.pool = ANY (ARRAY(SELECT p.pool FROM pools p WHERE p.id = ANY (@whole::text[])))
         OR (r.partition = ANY (@holders::int[]) AND r.pool = ANY (@cursors::int[])))
    AND r.pool = ANY (ARRAY(SELECT p.pool FROM pools p WHERE p.id = ANY (@whole)) || @cursors)
  ORDER BY r.pool, r.lot, r.lo FOR UPDATE OF r;
@@ -92,11 +92,12 @@ SELECT hand_back(p.pool, sqlc.narg(holders)::int[]) FROM pools p WHERE p.id = AN
 -- name: GiveBack :exec
 SELECT hand_back(p.pool, ARRAY[@partition::int]) FROM (SELECT pool FROM pools WHERE pool = @pool FOR UPDATE) p;
 
+-- What has expired by the time of the decision is left out.
 -- name: RunsWhole :many
 SELECT sqlc.embed(l), r.lo, r.next, r.hi, r.grant_no, coalesce(r.partition, 0)::int AS holder
   FROM runs r JOIN lots l ON l.pool = r.pool AND l.lot = r.lot
- WHERE r.pool = ANY (@pools::int[]) AND r.next < r.hi
- ORDER BY r.pool, l.issue_end NULLS LAST, l.available_till NULLS LAST, r.lot, r.lo;
+ WHERE r.pool = ANY (@pools::int[]) AND r.next < r.hi AND r.issue_end > @now::timestamptz AND r.available_till > @now
+ ORDER BY r.pool, r.issue_end, r.available_till, r.lot, r.lo;
 
 -- name: LookUp :many
 SELECT k.idx::int AS idx, k.lot::int AS lot, k.seq::bigint AS seq, k.issued_at::timestamptz AS issued_at,

@@ -75,7 +75,11 @@ UPDATE pools
        processing = @processing, version = version + 1
  WHERE pool = @pool;
 
--- Codes already in a draft become ordinals without end, or codes again.
+-- name: CloseGaps :exec
+SELECT close_gaps(@pool::int);
+
+-- Codes already in a draft become ordinals without end, or codes again. A lot
+-- without gaps is one run.
 -- name: SetRunsUse :exec
 UPDATE runs r
    SET hi = CASE WHEN @multi_use::boolean THEN 9000000000000000 ELSE l.size END
@@ -99,7 +103,8 @@ UPDATE pools
 
 -- name: DeletePool :exec
 WITH r AS (DELETE FROM runs WHERE runs.pool = @pool),
-     l AS (DELETE FROM lots WHERE lots.pool = @pool)
+     l AS (DELETE FROM lots WHERE lots.pool = @pool),
+     c AS (DELETE FROM lot_changes WHERE lot_changes.pool = @pool)
 DELETE FROM pools WHERE pools.pool = @pool;
 
 -- Some codes of a pool that is gone.

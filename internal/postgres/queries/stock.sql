@@ -8,8 +8,8 @@ WITH taken AS (
            sum(r.hi - r.next) FILTER (WHERE r.partition IS NOT NULL) AS held
       FROM runs r WHERE r.pool = @pool GROUP BY r.lot
 ), shelf AS (
-    SELECT l.size, l.done + coalesce(t.issued, 0) AS issued,
-           CASE WHEN p.multi_use THEN l.size ELSE coalesce(t.unissued, 0) END AS unissued,
+    SELECT l.size - l.moved AS size, l.done + coalesce(t.issued, 0) AS issued,
+           CASE WHEN p.multi_use THEN l.size - l.moved ELSE coalesce(t.unissued, 0) END AS unissued,
            CASE WHEN p.multi_use THEN 0 ELSE coalesce(t.held, 0) END AS held,
            coalesce(l.issue_end <= statement_timestamp(), false)
              OR coalesce(l.available_till <= statement_timestamp(), false) AS expired,

@@ -94,31 +94,51 @@ func (q *Queries) ClaimImport(ctx context.Context, task int64) (ClaimImportRow, 
 	return i, err
 }
 
-const CodesTaken = `-- name: CodesTaken :many
-SELECT t.code::text AS code, t.same_import::boolean AS same_import FROM codes_taken($1::int, $2::bigint, $3::text[]) AS t
+const CodesFound = `-- name: CodesFound :many
+SELECT f.code::text AS code, f.lot::int AS lot, f.seq::bigint AS seq, f.named::boolean AS named, f.issued::boolean AS issued,
+       f.issue_start::timestamptz AS issue_start, f.issue_end::timestamptz AS issue_end,
+       f.available_from::timestamptz AS available_from, f.available_till::timestamptz AS available_till
+  FROM codes_found($1::int, $2::bigint, $3::text[]) AS f
 `
 
-type CodesTakenParams struct {
+type CodesFoundParams struct {
 	Pool  int32
 	Task  int64
 	Codes []string
 }
 
-type CodesTakenRow struct {
-	Code       string
-	SameImport bool
+type CodesFoundRow struct {
+	Code          string
+	Lot           int32
+	Seq           int64
+	Named         bool
+	Issued        bool
+	IssueStart    pgtype.Timestamptz
+	IssueEnd      pgtype.Timestamptz
+	AvailableFrom pgtype.Timestamptz
+	AvailableTill pgtype.Timestamptz
 }
 
-func (q *Queries) CodesTaken(ctx context.Context, arg CodesTakenParams) ([]CodesTakenRow, error) {
-	rows, err := q.db.Query(ctx, CodesTaken, arg.Pool, arg.Task, arg.Codes)
+func (q *Queries) CodesFound(ctx context.Context, arg CodesFoundParams) ([]CodesFoundRow, error) {
+	rows, err := q.db.Query(ctx, CodesFound, arg.Pool, arg.Task, arg.Codes)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	var items []CodesTakenRow
+	var items []CodesFoundRow
 	for rows.Next() {
-		var i CodesTakenRow
-		if err := rows.Scan(&i.Code, &i.SameImport); err != nil {
+		var i CodesFoundRow
+		if err := rows.Scan(
+			&i.Code,
+			&i.Lot,
+			&i.Seq,
+			&i.Named,
+			&i.Issued,
+			&i.IssueStart,
+			&i.IssueEnd,
+			&i.AvailableFrom,
+			&i.AvailableTill,
+		); err != nil {
 			return nil, err
 		}
 		items = append(items, i)
@@ -141,6 +161,23 @@ type DropImportPartsParams struct {
 
 func (q *Queries) DropImportParts(ctx context.Context, arg DropImportPartsParams) (int64, error) {
 	result, err := q.db.Exec(ctx, DropImportParts, arg.Task, arg.AtMost)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
+const DropSeen = `-- name: DropSeen :execrows
+DELETE FROM import_seen s WHERE s.task = $1 AND s.code IN (SELECT t.code FROM import_seen t WHERE t.task = $1 LIMIT $2)
+`
+
+type DropSeenParams struct {
+	Task   int64
+	AtMost int32
+}
+
+func (q *Queries) DropSeen(ctx context.Context, arg DropSeenParams) (int64, error) {
+	result, err := q.db.Exec(ctx, DropSeen, arg.Task, arg.AtMost)
 	if err != nil {
 		return 0, err
 	}
@@ -226,36 +263,22 @@ func (q *Queries) ImportByTask(ctx context.Context, task int64) (ImportByTaskRow
 	return i, err
 }
 
-const ImportClock = `-- name: ImportClock :one
-SELECT clock_timestamp()::timestamptz AS now, EXISTS (SELECT FROM pools p WHERE p.pool = $1 AND p.state <> 'archived') AS open
-`
-
-type ImportClockRow struct {
-	Now  pgtype.Timestamptz
-	Open bool
-}
-
-func (q *Queries) ImportClock(ctx context.Context, pool int32) (ImportClockRow, error) {
-	row := q.db.QueryRow(ctx, ImportClock, pool)
-	var i ImportClockRow
-	err := row.Scan(&i.Now, &i.Open)
-	return i, err
-}
-
-const ImportStep = `-- name: ImportStep :one
-SELECT import_step(
-    $1::bigint, $2::int, $3::timestamptz,
-    $4::int[], $5::bigint[], $6::timestamptz[], $7::timestamptz[], $8::timestamptz[], $9::timestamptz[],
-    $10::bigint, $11::bigint, $12::jsonb, $13::bigint, $14::bigint, $15::bigint, $16::boolean
+const ImportChunk = `-- name: ImportChunk :one
+SELECT import_chunk(
+    $1::bigint, $2::int, $3::timestamptz, $4::int[], $5::bigint[], $6::bigint[],
+    $7::timestamptz[], $8::timestamptz[], $9::timestamptz[], $10::timestamptz[],
+    $11::bigint, $12::bigint, $13::jsonb,
+    $14::bigint, $15::bigint, $16::bigint, $17::bigint, $18::bigint, $19::boolean
 )::text
 `
 
-type ImportStepParams struct {
+type ImportChunkParams struct {
 	Task           int64
 	Pool           int32
 	At             pgtype.Timestamptz
 	LLot           []int32
 	LSize          []int64
+	LMore          []int64
 	LIssueStart    []pgtype.Timestamptz
 	LIssueEnd      []pgtype.Timestamptz
 	LAvailableFrom []pgtype.Timestamptz
@@ -265,17 +288,20 @@ type ImportStepParams struct {
 	Layout         []byte
 	Rows           int64
 	Added          int64
+	Moved          int64
+	Unchanged      int64
 	Refused        int64
 	Last           bool
 }
 
-func (q *Queries) ImportStep(ctx context.Context, arg ImportStepParams) (string, error) {
-	row := q.db.QueryRow(ctx, ImportStep,
+func (q *Queries) ImportChunk(ctx context.Context, arg ImportChunkParams) (string, error) {
+	row := q.db.QueryRow(ctx, ImportChunk,
 		arg.Task,
 		arg.Pool,
 		arg.At,
 		arg.LLot,
 		arg.LSize,
+		arg.LMore,
 		arg.LIssueStart,
 		arg.LIssueEnd,
 		arg.LAvailableFrom,
@@ -285,12 +311,32 @@ func (q *Queries) ImportStep(ctx context.Context, arg ImportStepParams) (string,
 		arg.Layout,
 		arg.Rows,
 		arg.Added,
+		arg.Moved,
+		arg.Unchanged,
 		arg.Refused,
 		arg.Last,
 	)
 	var column_1 string
 	err := row.Scan(&column_1)
 	return column_1, err
+}
+
+const ImportClock = `-- name: ImportClock :one
+SELECT clock_timestamp()::timestamptz AS now, coalesce(max(p.state) <> 'archived', false)::boolean AS open, coalesce(bool_or(p.multi_use), false)::boolean AS multi_use
+  FROM pools p WHERE p.pool = $1
+`
+
+type ImportClockRow struct {
+	Now      pgtype.Timestamptz
+	Open     bool
+	MultiUse bool
+}
+
+func (q *Queries) ImportClock(ctx context.Context, pool int32) (ImportClockRow, error) {
+	row := q.db.QueryRow(ctx, ImportClock, pool)
+	var i ImportClockRow
+	err := row.Scan(&i.Now, &i.Open, &i.MultiUse)
+	return i, err
 }
 
 const ImportsOfPool = `-- name: ImportsOfPool :many
@@ -381,6 +427,31 @@ func (q *Queries) ImportsToDrop(ctx context.Context) ([]int64, error) {
 	return items, nil
 }
 
+const LayAnew = `-- name: LayAnew :one
+SELECT lay_anew($1::int, $2::int, $3::int, $4::bigint, $5::int)::bigint
+`
+
+type LayAnewParams struct {
+	Pool    int32
+	Lot     int32
+	IntoLot int32
+	Size    int64
+	AtMost  int32
+}
+
+func (q *Queries) LayAnew(ctx context.Context, arg LayAnewParams) (int64, error) {
+	row := q.db.QueryRow(ctx, LayAnew,
+		arg.Pool,
+		arg.Lot,
+		arg.IntoLot,
+		arg.Size,
+		arg.AtMost,
+	)
+	var column_1 int64
+	err := row.Scan(&column_1)
+	return column_1, err
+}
+
 const LockImportsOf = `-- name: LockImportsOf :one
 SELECT pg_try_advisory_lock(imports_lock($1::int))
 `
@@ -422,6 +493,43 @@ UPDATE imports SET body_kept = false WHERE task = $1
 
 func (q *Queries) MarkImportDropped(ctx context.Context, task int64) error {
 	_, err := q.db.Exec(ctx, MarkImportDropped, task)
+	return err
+}
+
+const MoveCodes = `-- name: MoveCodes :exec
+SELECT move_codes($1::int, $2::int[], $3::bigint[], $4::int[], $5::bigint[])
+`
+
+type MoveCodesParams struct {
+	Pool     int32
+	Lots     []int32
+	Seqs     []int64
+	IntoLots []int32
+	IntoSeqs []int64
+}
+
+func (q *Queries) MoveCodes(ctx context.Context, arg MoveCodesParams) error {
+	_, err := q.db.Exec(ctx, MoveCodes,
+		arg.Pool,
+		arg.Lots,
+		arg.Seqs,
+		arg.IntoLots,
+		arg.IntoSeqs,
+	)
+	return err
+}
+
+const NoteSeen = `-- name: NoteSeen :exec
+INSERT INTO import_seen (task, code) SELECT $1::bigint, unnest($2::text[])
+`
+
+type NoteSeenParams struct {
+	Task  int64
+	Codes []string
+}
+
+func (q *Queries) NoteSeen(ctx context.Context, arg NoteSeenParams) error {
+	_, err := q.db.Exec(ctx, NoteSeen, arg.Task, arg.Codes)
 	return err
 }
 
@@ -555,6 +663,60 @@ func (q *Queries) RefusalsAfter(ctx context.Context, arg RefusalsAfterParams) ([
 	return items, nil
 }
 
+const ScatteredLots = `-- name: ScatteredLots :many
+SELECT r.lot FROM runs r
+ WHERE r.pool = $1 AND r.partition IS NULL AND r.next < r.hi
+ GROUP BY r.lot
+HAVING count(*) > 1000 AND sum(r.hi - r.next) < 20 * count(*)
+ ORDER BY r.lot
+`
+
+// Lots of which so many free pieces are left that the stock is slow to sum.
+func (q *Queries) ScatteredLots(ctx context.Context, pool int32) ([]int32, error) {
+	rows, err := q.db.Query(ctx, ScatteredLots, pool)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []int32
+	for rows.Next() {
+		var lot int32
+		if err := rows.Scan(&lot); err != nil {
+			return nil, err
+		}
+		items = append(items, lot)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const SeenOfEnded = `-- name: SeenOfEnded :many
+SELECT DISTINCT s.task FROM import_seen s WHERE NOT EXISTS (SELECT FROM imports i WHERE i.task = s.task AND i.status IN ('waiting', 'running'))
+`
+
+// What ended imports have left.
+func (q *Queries) SeenOfEnded(ctx context.Context) ([]int64, error) {
+	rows, err := q.db.Query(ctx, SeenOfEnded)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []int64
+	for rows.Next() {
+		var task int64
+		if err := rows.Scan(&task); err != nil {
+			return nil, err
+		}
+		items = append(items, task)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const StaleUploads = `-- name: StaleUploads :many
 SELECT task FROM imports
  WHERE body_kept AND status = 'receiving' AND touched_at < clock_timestamp() - make_interval(secs => $1::float8)
@@ -590,6 +752,36 @@ func (q *Queries) SubmitImport(ctx context.Context, task int64) (int64, error) {
 		return 0, err
 	}
 	return result.RowsAffected(), nil
+}
+
+const TakeOut = `-- name: TakeOut :many
+SELECT t.idx::int FROM take_out($1::int, $2::int[], $3::bigint[]) AS t(idx)
+`
+
+type TakeOutParams struct {
+	Pool int32
+	Lots []int32
+	Seqs []int64
+}
+
+func (q *Queries) TakeOut(ctx context.Context, arg TakeOutParams) ([]int32, error) {
+	rows, err := q.db.Query(ctx, TakeOut, arg.Pool, arg.Lots, arg.Seqs)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []int32
+	for rows.Next() {
+		var t_idx int32
+		if err := rows.Scan(&t_idx); err != nil {
+			return nil, err
+		}
+		items = append(items, t_idx)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const UnlockImportsOf = `-- name: UnlockImportsOf :exec

@@ -196,13 +196,13 @@ func (q *Queries) HandBack(ctx context.Context, arg HandBackParams) error {
 }
 
 const HeldRuns = `-- name: HeldRuns :many
-SELECT p.pool, p.id, p.campaign, p.name, p.description, p.parameter_name, p.notify_below, p.notify, p.multi_use, p.check_issued, p.validity, p.processing, p.state, p.mode, p.grant_no, p.revision, p.version, p.created_at, p.launched_at, p.archived_at, c.id AS campaign_id, l.pool, l.lot, l.size, l.done, l.issue_start, l.issue_end, l.available_from, l.available_till, l.import, l.revision, l.created_at, r.lo, r.next, r.hi, r.grant_no
+SELECT p.pool, p.id, p.campaign, p.name, p.description, p.parameter_name, p.notify_below, p.notify, p.multi_use, p.check_issued, p.validity, p.processing, p.state, p.mode, p.grant_no, p.revision, p.version, p.created_at, p.launched_at, p.archived_at, c.id AS campaign_id, l.pool, l.lot, l.size, l.done, l.issue_start, l.issue_end, l.available_from, l.available_till, l.import, l.revision, l.created_at, l.moved, r.lo, r.next, r.hi, r.grant_no
   FROM runs r
   JOIN pools p ON p.pool = r.pool
   JOIN campaigns c ON c.campaign = p.campaign
   JOIN lots l ON l.pool = r.pool AND l.lot = r.lot
  WHERE r.partition = $1 AND r.next < r.hi
- ORDER BY r.pool, l.issue_end NULLS LAST, l.available_till NULLS LAST, r.lot, r.lo
+ ORDER BY r.pool, r.issue_end, r.available_till, r.lot, r.lo
 `
 
 type HeldRunsRow struct {
@@ -257,6 +257,7 @@ func (q *Queries) HeldRuns(ctx context.Context, partition *int32) ([]HeldRunsRow
 			&i.Lot.Import,
 			&i.Lot.Revision,
 			&i.Lot.CreatedAt,
+			&i.Lot.Moved,
 			&i.Lo,
 			&i.Next,
 			&i.Hi,
@@ -293,7 +294,8 @@ func (q *Queries) LockPools(ctx context.Context, ids []string) error {
 
 const LockRuns = `-- name: LockRuns :exec
 SELECT 1 FROM runs r
- WHERE (r.pool = ANY (ARRAY(SELECT p.pool FROM pools p WHERE p.id = ANY ($1::text[])))
+ WHERE r.partition IS NOT NULL
+   AND (r.pool = ANY (ARRAY(SELECT p.pool FROM pools p WHERE p.id = ANY ($1::text[])))
         OR (r.partition = ANY ($2::int[]) AND r.pool = ANY ($3::int[])))
    AND r.pool = ANY (ARRAY(SELECT p.pool FROM pools p WHERE p.id = ANY ($1)) || $3)
  ORDER BY r.pool, r.lot, r.lo FOR UPDATE OF r
@@ -305,7 +307,8 @@ type LockRunsParams struct {
 	Cursors []int32
 }
 
-// Every run of the pools that are to be seen whole, and the own cursors.
+// Every held run of the pools that are to be seen whole, and the own cursors.
+// Free runs are moved under the pool's lock only, which the caller has.
 func (q *Queries) LockRuns(ctx context.Context, arg LockRunsParams) error {
 	_, err := q.db.Exec(ctx, LockRuns, arg.Whole, arg.Holders, arg.Cursors)
 	return err
@@ -366,7 +369,7 @@ func (q *Queries) LookUp(ctx context.Context, arg LookUpParams) ([]LookUpRow, er
 }
 
 const LotsOf = `-- name: LotsOf :many
-SELECT pool, lot, size, done, issue_start, issue_end, available_from, available_till, import, revision, created_at FROM lots WHERE pool = $1 AND lot = ANY ($2::int[])
+SELECT pool, lot, size, done, issue_start, issue_end, available_from, available_till, import, revision, created_at, moved FROM lots WHERE pool = $1 AND lot = ANY ($2::int[])
 `
 
 type LotsOfParams struct {
@@ -395,6 +398,7 @@ func (q *Queries) LotsOf(ctx context.Context, arg LotsOfParams) ([]Lot, error) {
 			&i.Import,
 			&i.Revision,
 			&i.CreatedAt,
+			&i.Moved,
 		); err != nil {
 			return nil, err
 		}
@@ -617,11 +621,16 @@ func (q *Queries) Resolve(ctx context.Context, arg ResolveParams) (ResolveRow, e
 }
 
 const RunsWhole = `-- name: RunsWhole :many
-SELECT l.pool, l.lot, l.size, l.done, l.issue_start, l.issue_end, l.available_from, l.available_till, l.import, l.revision, l.created_at, r.lo, r.next, r.hi, r.grant_no, coalesce(r.partition, 0)::int AS holder
+SELECT l.pool, l.lot, l.size, l.done, l.issue_start, l.issue_end, l.available_from, l.available_till, l.import, l.revision, l.created_at, l.moved, r.lo, r.next, r.hi, r.grant_no, coalesce(r.partition, 0)::int AS holder
   FROM runs r JOIN lots l ON l.pool = r.pool AND l.lot = r.lot
- WHERE r.pool = ANY ($1::int[]) AND r.next < r.hi
- ORDER BY r.pool, l.issue_end NULLS LAST, l.available_till NULLS LAST, r.lot, r.lo
+ WHERE r.pool = ANY ($1::int[]) AND r.next < r.hi AND r.issue_end > $2::timestamptz AND r.available_till > $2
+ ORDER BY r.pool, r.issue_end, r.available_till, r.lot, r.lo
 `
+
+type RunsWholeParams struct {
+	Pools []int32
+	Now   pgtype.Timestamptz
+}
 
 type RunsWholeRow struct {
 	Lot     Lot
@@ -632,8 +641,9 @@ type RunsWholeRow struct {
 	Holder  int32
 }
 
-func (q *Queries) RunsWhole(ctx context.Context, pools []int32) ([]RunsWholeRow, error) {
-	rows, err := q.db.Query(ctx, RunsWhole, pools)
+// What has expired by the time of the decision is left out.
+func (q *Queries) RunsWhole(ctx context.Context, arg RunsWholeParams) ([]RunsWholeRow, error) {
+	rows, err := q.db.Query(ctx, RunsWhole, arg.Pools, arg.Now)
 	if err != nil {
 		return nil, err
 	}
@@ -653,6 +663,7 @@ func (q *Queries) RunsWhole(ctx context.Context, pools []int32) ([]RunsWholeRow,
 			&i.Lot.Import,
 			&i.Lot.Revision,
 			&i.Lot.CreatedAt,
+			&i.Lot.Moved,
 			&i.Lo,
 			&i.Next,
 			&i.Hi,
@@ -690,37 +701,44 @@ func (q *Queries) SetPartitions(ctx context.Context, partitions int32) error {
 }
 
 const Texts = `-- name: Texts :many
-SELECT c.code FROM codes c
- WHERE c.pool = $1 AND c.lot = $2 AND c.seq >= $3 AND c.seq < $4
- ORDER BY c.seq
+SELECT t.idx::int AS idx, t.codes::text[] AS codes
+  FROM texts($1::int, $2::int[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[]) AS t
 `
 
 type TextsParams struct {
-	Pool    int32
-	Lot     int32
-	FromSeq int64
-	TillSeq int64
+	Pool     int32
+	Lots     []int32
+	FromSeqs []int64
+	TillSeqs []int64
+	Los      []int64
+	GrantNos []int64
 }
 
-// The texts of ordinals from…till−1 of a lot, in order.
-func (q *Queries) Texts(ctx context.Context, arg TextsParams) ([]string, error) {
+type TextsRow struct {
+	Idx   int32
+	Codes []string
+}
+
+func (q *Queries) Texts(ctx context.Context, arg TextsParams) ([]TextsRow, error) {
 	rows, err := q.db.Query(ctx, Texts,
 		arg.Pool,
-		arg.Lot,
-		arg.FromSeq,
-		arg.TillSeq,
+		arg.Lots,
+		arg.FromSeqs,
+		arg.TillSeqs,
+		arg.Los,
+		arg.GrantNos,
 	)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	var items []string
+	var items []TextsRow
 	for rows.Next() {
-		var code string
-		if err := rows.Scan(&code); err != nil {
+		var i TextsRow
+		if err := rows.Scan(&i.Idx, &i.Codes); err != nil {
 			return nil, err
 		}
-		items = append(items, code)
+		items = append(items, i)
 	}
 	if err := rows.Err(); err != nil {
 		return nil, err

@@ -70,6 +70,11 @@ type ImportRefusal struct {
 	Row    string
 }
 
+type ImportSeen struct {
+	Task int64
+	Code string
+}
+
 type Issuance struct {
 	Pool       int32
 	Lot        int32
@@ -94,6 +99,15 @@ type Lot struct {
 	Import        *int64
 	Revision      int64
 	CreatedAt     pgtype.Timestamptz
+	Moved         int64
+}
+
+type LotChange struct {
+	Pool     int32
+	Lot      int32
+	Revision int64
+	Added    int64
+	Taken    int64
 }
 
 type Partition struct {
@@ -130,13 +144,16 @@ type Pool struct {
 }
 
 type Run struct {
-	Pool      int32
-	Lot       int32
-	Lo        int64
-	Next      int64
-	Hi        int64
-	Partition *int32
-	GrantNo   int64
+	Pool          int32
+	Lot           int32
+	Lo            int64
+	Next          int64
+	Hi            int64
+	Partition     *int32
+	GrantNo       int64
+	IssueStart    pgtype.Timestamptz
+	IssueEnd      pgtype.Timestamptz
+	AvailableTill pgtype.Timestamptz
 }
 
 type Service struct {

@@ -88,6 +88,15 @@ func (q *Queries) CampaignsAfter(ctx context.Context, arg CampaignsAfterParams) 
 	return items, nil
 }
 
+const CloseGaps = `-- name: CloseGaps :exec
+SELECT close_gaps($1::int)
+`
+
+func (q *Queries) CloseGaps(ctx context.Context, pool int32) error {
+	_, err := q.db.Exec(ctx, CloseGaps, pool)
+	return err
+}
+
 const CodesWithoutPool = `-- name: CodesWithoutPool :many
 WITH RECURSIVE hop AS (
     (SELECT c.pool FROM codes c ORDER BY c.pool LIMIT 1)
@@ -216,7 +225,8 @@ func (q *Queries) DeleteCodes(ctx context.Context, arg DeleteCodesParams) (int64
 
 const DeletePool = `-- name: DeletePool :exec
 WITH r AS (DELETE FROM runs WHERE runs.pool = $1),
-     l AS (DELETE FROM lots WHERE lots.pool = $1)
+     l AS (DELETE FROM lots WHERE lots.pool = $1),
+     c AS (DELETE FROM lot_changes WHERE lot_changes.pool = $1)
 DELETE FROM pools WHERE pools.pool = $1
 `
 
@@ -489,7 +499,8 @@ type SetRunsUseParams struct {
 	Pool     int32
 }
 
-// Codes already in a draft become ordinals without end, or codes again.
+// Codes already in a draft become ordinals without end, or codes again. A lot
+// without gaps is one run.
 func (q *Queries) SetRunsUse(ctx context.Context, arg SetRunsUseParams) error {
 	_, err := q.db.Exec(ctx, SetRunsUse, arg.MultiUse, arg.Pool)
 	return err

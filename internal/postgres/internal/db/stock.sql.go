@@ -12,7 +12,7 @@ import (
 )
 
 const FindCode = `-- name: FindCode :one
-SELECT c.seq, l.pool, l.lot, l.size, l.done, l.issue_start, l.issue_end, l.available_from, l.available_till, l.import, l.revision, l.created_at,
+SELECT c.seq, l.pool, l.lot, l.size, l.done, l.issue_start, l.issue_end, l.available_from, l.available_till, l.import, l.revision, l.created_at, l.moved,
        coalesce(i.request_id, '') AS request_id, coalesce(i.customer_id, '') AS customer_id,
        i.issued_at, i.valid_from, i.valid_until, statement_timestamp()::timestamptz AS asked_at
   FROM codes c
@@ -54,6 +54,7 @@ func (q *Queries) FindCode(ctx context.Context, arg FindCodeParams) (FindCodeRow
 		&i.Lot.Import,
 		&i.Lot.Revision,
 		&i.Lot.CreatedAt,
+		&i.Lot.Moved,
 		&i.RequestID,
 		&i.CustomerID,
 		&i.IssuedAt,
@@ -71,8 +72,8 @@ WITH taken AS (
            sum(r.hi - r.next) FILTER (WHERE r.partition IS NOT NULL) AS held
       FROM runs r WHERE r.pool = $1 GROUP BY r.lot
 ), shelf AS (
-    SELECT l.size, l.done + coalesce(t.issued, 0) AS issued,
-           CASE WHEN p.multi_use THEN l.size ELSE coalesce(t.unissued, 0) END AS unissued,
+    SELECT l.size - l.moved AS size, l.done + coalesce(t.issued, 0) AS issued,
+           CASE WHEN p.multi_use THEN l.size - l.moved ELSE coalesce(t.unissued, 0) END AS unissued,
            CASE WHEN p.multi_use THEN 0 ELSE coalesce(t.held, 0) END AS held,
            coalesce(l.issue_end <= statement_timestamp(), false)
              OR coalesce(l.available_till <= statement_timestamp(), false) AS expired,
