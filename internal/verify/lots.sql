@@ -1,6 +1,7 @@
-INSERT INTO audit_lots (pool, lot, issuances, complete_at)
-SELECT l.pool, l.lot, coalesce(i.n, 0), CASE WHEN i.n >= l.size AND NOT p.multi_use THEN i.last END
+INSERT INTO audit_lots (pool, lot, issuances, complete_at, changed_at)
+SELECT l.pool, l.lot, coalesce(i.n, 0), CASE WHEN coalesce(i.n, 0) >= l.size - l.moved AND NOT p.multi_use THEN coalesce(i.last, '-infinity') END, c.revision
   FROM lots l
   LEFT JOIN pools p ON p.pool = l.pool
   LEFT JOIN (SELECT pool, lot, count(*) AS n, max(issued_at) AS last FROM issuances GROUP BY pool, lot) i
-         ON i.pool = l.pool AND i.lot = l.lot;
+         ON i.pool = l.pool AND i.lot = l.lot
+  LEFT JOIN (SELECT pool, lot, max(revision) AS revision FROM lot_changes GROUP BY pool, lot) c ON c.pool = l.pool AND c.lot = l.lot;

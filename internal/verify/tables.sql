@@ -78,10 +78,12 @@ CREATE TEMP TABLE audit_horizon (
     letters  timestamptz
 );
 
--- Filled within the snapshot: when the last code of a lot was issued; null: some are left.
+-- Filled within the snapshot: when the last code of a lot was issued, null: some are left; and the pool's revision at which
+-- the lot changed last, null: never.
 CREATE TEMP TABLE audit_lots (
     pool        int NOT NULL,
     lot         int NOT NULL,
     issuances   bigint NOT NULL,
-    complete_at timestamptz
+    complete_at timestamptz,
+    changed_at  bigint
 );

@@ -45,6 +45,18 @@ func TestTopicMadeAnew(t *testing.T) {
 	w.want()
 }
 
+// A refusal stays right when codes come, and go elsewhere, after it.
+func TestExhaustedThenChanged(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.good()
+	w.grow(w.dry)
+	w.want()
+	w.exec("SELECT take_out(pool, ARRAY[lot], ARRAY[size - 1]) FROM lots WHERE pool = $1 AND lot = $2", w.dry.Key, w.lots["dry"])
+	w.exec("DELETE FROM codes WHERE pool = $1 AND code = 'late'", w.dry.Key)
+	w.want()
+}
+
 // Each case breaks one thing that was right and sees exactly that found.
 func TestBroken(t *testing.T) {
 	t.Parallel()
@@ -211,6 +223,20 @@ func TestBroken(t *testing.T) {
 		{"CodesWithoutLot", func(w *world) {
 			w.exec("INSERT INTO codes (pool, lot, seq, code) VALUES ($1, 9999, 0, 'stray')", w.summer.Key)
 		}, []string{"6 numbers"}},
+		{"MovedUncounted", func(w *world) {
+			w.exec("UPDATE lots SET moved = 1 WHERE pool = $1", w.later.Key)
+		}, []string{"6 changes", "6 numbers", "6 sum"}},
+		{"MoveLost", func(w *world) {
+			w.exec("SELECT take_out($1, ARRAY[$2::int], ARRAY[1::bigint])", w.later.Key, w.lots["later"])
+		}, []string{"6 numbers"}},
+		{"OtherWindows", func(w *world) {
+			w.exec("UPDATE runs SET issue_end = clock_timestamp() WHERE pool = $1", w.later.Key)
+		}, []string{"6 run"}},
+		{"GrownBeforeExhausted", func(w *world) {
+			// The pool had the code by the revision at which it was refused.
+			w.grow(w.dry)
+			w.exec("UPDATE lot_changes SET revision = 0 WHERE pool = $1", w.dry.Key)
+		}, []string{"7 left"}},
 		{"NoEvidence", func(w *world) {
 			w.exec("UPDATE batches SET evidence = NULL WHERE partition = $1 AND first_offset = $2", w.keys[0], w.refused.off)
 		}, []string{"7 evidence"}},
@@ -231,12 +257,15 @@ func TestBroken(t *testing.T) {
 		}, []string{"7 left", "7 nothing_left"}},
 		{"OutOfWindowWhenExhausted", func(w *world) {
 			w.exec("UPDATE lots SET issue_end = '2000-01-01' WHERE pool = $1", w.later.Key)
+			w.copyWindows()
 		}, []string{"7 nothing_left"}},
 		{"OutsideWindow", func(w *world) {
 			w.exec("UPDATE lots SET issue_end = $2 WHERE pool = $1 AND lot = $3", w.summer.Key, w.r1.IssuedAt, w.lots["summer"])
+			w.copyWindows()
 		}, []string{"8 window"}},
 		{"ValidTooLong", func(w *world) {
 			w.exec("UPDATE lots SET available_till = available_till - interval '1 hour' WHERE pool = $1 AND lot = $2", w.summer.Key, w.lots["summer"])
+			w.copyWindows()
 		}, []string{"8 window"}},
 		{"BeforeLaunch", func(w *world) {
 			w.exec("UPDATE pools SET launched_at = now() WHERE pool = $1", w.many.Key)

@@ -129,6 +129,21 @@ func (w *world) lot(p *domain.Pool, size int, win domain.Window) int32 {
 	return lot
 }
 
+// grow adds one code, "late", to the pool's first lot.
+func (w *world) grow(p *domain.Pool) {
+	w.t.Helper()
+	w.exec("INSERT INTO codes (pool, lot, seq, code) SELECT pool, lot, size, 'late' FROM lots WHERE pool = $1 AND lot = $2", p.Key, w.lots[p.ID])
+	w.exec(`SELECT add_codes(pool, NULL, created_at, ARRAY[lot], ARRAY[size], ARRAY[1::bigint],
+		ARRAY[issue_start], ARRAY[issue_end], ARRAY[available_from], ARRAY[available_till]) FROM lots WHERE pool = $1 AND lot = $2`, p.Key, w.lots[p.ID])
+}
+
+// copyWindows lets runs follow lots whose windows were changed.
+func (w *world) copyWindows() {
+	w.t.Helper()
+	w.exec(`UPDATE runs r SET issue_start = coalesce(l.issue_start, '-infinity'), issue_end = coalesce(l.issue_end, 'infinity'),
+		available_till = coalesce(l.available_till, 'infinity') FROM lots l WHERE l.pool = r.pool AND l.lot = r.lot`)
+}
+
 func null(t time.Time) *time.Time {
 	if t.IsZero() {
 		return nil

@@ -1,8 +1,9 @@
--- A lot's codes are not exactly those numbered 0 to size−1.
+-- A lot's codes are not those numbered 0 to size−1, but for those that were moved.
 -- Do: stop issuing from the pool; restore the missing codes from the imported file or a backup.
-SELECT p.id AS pool, coalesce(l.lot, c.lot) AS lot, l.size, coalesce(c.n, 0) AS codes, c.first, c.last
+SELECT p.id AS pool, coalesce(l.lot, c.lot) AS lot, l.size, l.moved, coalesce(c.n, 0) AS codes, c.first, c.last
   FROM lots l
   FULL JOIN (SELECT pool, lot, count(*) AS n, min(seq) AS first, max(seq) AS last, sum(seq) AS sum FROM codes GROUP BY pool, lot) c
          ON c.pool = l.pool AND c.lot = l.lot
   LEFT JOIN pools p ON p.pool = coalesce(l.pool, c.pool)
- WHERE c.n IS DISTINCT FROM l.size OR c.first <> 0 OR c.last <> l.size - 1 OR c.sum <> l.size::numeric * (l.size - 1) / 2
+ WHERE l.lot IS NULL OR coalesce(c.n, 0) <> l.size - l.moved OR c.first < 0 OR c.last > l.size - 1
+    OR (l.moved = 0 AND (c.first <> 0 OR c.last <> l.size - 1 OR c.sum <> l.size::numeric * (l.size - 1) / 2))
