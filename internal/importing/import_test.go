@@ -136,6 +136,8 @@ func (w *world) check() {
 		"lots not in stock":       `SELECT count(*) FROM lots l JOIN pools p USING (pool) WHERE NOT p.multi_use AND l.size <> l.done + (SELECT coalesce(sum(r.hi - r.lo), 0) FROM runs r WHERE (r.pool, r.lot) = (l.pool, l.lot))`,
 		"counts that are wrong":   `SELECT count(*) FROM imports i JOIN pools USING (pool) WHERE i.added <> (SELECT coalesce(sum(l.size), 0) FROM lots l WHERE l.import = i.task)`,
 		"refusals that are wrong": `SELECT count(*) FROM imports i WHERE i.refused <> (SELECT count(*) FROM import_refusals f WHERE f.task = i.task)`,
+		"reasons that are wrong": `SELECT count(*) FROM import_reasons r FULL JOIN (SELECT task, reason, count(*) AS n FROM import_refusals GROUP BY 1, 2) f
+			USING (task, reason) WHERE r.n IS DISTINCT FROM f.n`,
 	} {
 		if n := w.count(query); n != 0 {
 			w.Errorf("%s: %d", what, n)
