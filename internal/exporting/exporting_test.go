@@ -166,20 +166,20 @@ func TestExportMultiUse(t *testing.T) {
 			w.exec(`SELECT hand_back($1, NULL)`, w.pool.Key)
 		}
 	}
-	rows, err := w.conn.Query(t.Context(), `SELECT c.code, count(i.seq) FROM codes c JOIN lots l USING (pool, lot)
+	type count struct {
+		Code string
+		N    int
+	}
+	rows, _ := w.conn.Query(t.Context(), `SELECT c.code, count(i.seq) FROM codes c JOIN lots l USING (pool, lot)
 		LEFT JOIN issuances i ON i.pool = c.pool AND i.lot = c.lot AND i.seq % l.size = c.seq GROUP BY c.code`)
+	counts, err := pgx.CollectRows(rows, pgx.RowToStructByPos[count])
 	if err != nil {
 		t.Fatal(err)
 	}
 	want, issued := map[string]string{}, 0
-	var code string
-	var n int
-	if _, err := pgx.ForEachRow(rows, []any{&code, &n}, func() error {
-		want[code] = "available " + fmt.Sprint(n)
-		issued += n
-		return nil
-	}); err != nil {
-		t.Fatal(err)
+	for _, c := range counts {
+		want[c.Code] = fmt.Sprintf("available %d", c.N)
+		issued += c.N
 	}
 	got := map[string]string{}
 	for _, l := range w.export("") {
