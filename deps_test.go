@@ -21,7 +21,7 @@ var imports = map[string][]string{
 	"cmd/promopool": {"internal/cli"},
 
 	"internal/cli": {"internal/app", "internal/bench", "internal/consumer", "internal/demo", "internal/devstack", "internal/domain", "internal/load", "internal/postgres", "internal/producer", "internal/tail", "internal/topics", "internal/verify"},
-	"internal/app": {"internal/consumer", "internal/domain", "internal/httpapi", "internal/importing", "internal/issuing", "internal/postgres", "internal/producer", "internal/topics"},
+	"internal/app": {"internal/consumer", "internal/domain", "internal/exporting", "internal/httpapi", "internal/importing", "internal/issuing", "internal/postgres", "internal/producer", "internal/topics"},
 
 	"internal/consumer": {"internal/domain", "internal/issuing", "internal/producer", "internal/topics"},
 	"internal/issuing":  {"internal/domain"},
@@ -30,6 +30,7 @@ var imports = map[string][]string{
 	"internal/producer": {"internal/domain", "internal/topics"},
 	"internal/topics":   {"internal/domain"},
 
+	"internal/exporting": {"internal/domain", "internal/importing"},
 	"internal/httpapi":   {"internal/domain"},
 	"internal/importing": {"internal/domain"},
 	"internal/load":      {"internal/consumer", "internal/domain", "internal/producer", "internal/tail"},

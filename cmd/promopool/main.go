@@ -9,9 +9,10 @@
 //	promopool campaign   create, list, rename and delete campaigns
 //	promopool pool       create, list, change, archive and delete pools
 //	promopool import     fill a pool from a file of codes
+//	promopool imports    list, show and cancel imports, get their files back
 //	promopool launch     let requests get codes of a pool
 //	promopool stock      count a pool's codes
-//	promopool code       look a code up
+//	promopool code       look a code up, export all
 //
 //	promopool request    publish code requests
 //	promopool tail       print events as they come

@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"promopool/internal/consumer"
+	"promopool/internal/exporting"
 	"promopool/internal/httpapi"
 	"promopool/internal/importing"
 	"promopool/internal/issuing"
@@ -63,6 +64,11 @@ type Config struct {
 	// is kept in the database while it is imported. Lowered: larger ones are
 	// refused with 413.
 	MaxUploadBytes int64
+	// KeepUploads is how long a file of codes is kept behind the end of its import,
+	// for whoever wants it back. Default 30 days. Raised: more of the database is
+	// files. Lowered: files are gone sooner; 0: at once. Files that are here
+	// already stay as long as their uploader was told.
+	KeepUploads time.Duration
 	// Log gets the service's log lines. Its zero value writes nothing.
 	Log zerolog.Logger
 }
@@ -77,6 +83,10 @@ func Run(ctx context.Context, c Config, ready func(httpAddr string)) error {
 
 	if err := private(c.HTTPAddr); err != nil {
 		return err
+	}
+
+	if c.KeepUploads < 0 {
+		return fmt.Errorf("keep uploads: %s is no time to keep anything, 0 is not at all", c.KeepUploads)
 	}
 
 	// The database first: without it nothing may be consumed.
@@ -128,8 +138,9 @@ func Run(ctx context.Context, c Config, ready func(httpAddr string)) error {
 	}
 	imports := importing.New(store, log, registry)
 	intake := importing.NewIntake(store, c.MaxUploadBytes, imports.Wake)
+	intake.Keep = c.KeepUploads
 	server := httpapi.Server(httpapi.New(httpapi.Deps{
-		Campaigns: store, Pools: store, Stocks: store, Metrics: registry, Log: log,
+		Campaigns: store, Pools: store, Stocks: store, Exports: exporting.New(store), Metrics: registry, Log: log,
 		ImportRoutes: httpapi.ImportRoutes(intake, store, log),
 		Probes:       probes(store, health, registry),
 	}), log)

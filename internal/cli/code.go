@@ -1,9 +1,12 @@
 package cli
 
 import (
+	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 
 	"github.com/spf13/cobra"
 )
@@ -48,7 +51,8 @@ func (p *program) codeCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "code POOL CODE",
 		Short:   "Look a code up: its state, its dates, who has it",
-		Example: "  promopool code beach SUN-4711",
+		Long:    "code looks one code up; code export writes all codes of a pool. A pool that is named\nexport is looked into by promopool code -- export CODE.",
+		Example: "  promopool code beach SUN-4711\n  promopool code export beach --state issued -o issued.csv",
 		Args:    cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			b, err := r.do(cmd.Context(), http.MethodGet, pathTo("pools", args[0], "codes", args[1]), nil)
@@ -62,5 +66,53 @@ func (p *program) codeCommand() *cobra.Command {
 		},
 	}
 	r.flags(cmd.Flags())
+	cmd.AddCommand(p.codeExportCommand())
 	return cmd
+}
+
+func (p *program) codeExportCommand() *cobra.Command {
+	var r remote
+	var state, output string
+	cmd := &cobra.Command{
+		Use:   "export POOL",
+		Short: "Write all codes of a pool as CSV",
+		Long: `export writes a line for every code: its state, its dates, how often it was issued,
+and to whom. Each line is true of the moment at which it was read; codes are issued
+meanwhile. The file can be imported again.`,
+		Example: `  promopool code export beach -o beach.csv
+  promopool code export beach --state issued | gzip >issued.csv.gz`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return p.exportCodes(cmd.Context(), &r, args[0], state, output)
+		},
+	}
+	r.serverFlags(cmd.Flags())
+	cmd.Flags().StringVar(&state, "state", "", "only codes in this `state`: available, scheduled, issued or expired")
+	outputFlag(cmd, &output)
+	return cmd
+}
+
+func (p *program) exportCodes(ctx context.Context, r *remote, pool, state, output string) error {
+	b, err := r.read(ctx, pool, "stock")
+	if err != nil {
+		return err
+	}
+	var s stock
+	if err := json.Unmarshal(b, &s); err != nil {
+		return fmt.Errorf("answer of %s: %w", r.server, err)
+	}
+	total, query := s.Total, url.Values{}
+	if state != "" {
+		total = map[string]int64{"available": s.Available, "scheduled": s.Scheduled, "issued": s.Issued, "expired": s.Expired}[state]
+		query.Set("state", state)
+	}
+	bar := p.meter(total, "exporting codes")
+	passed := &lines{seen: func(n int64) { _ = bar.Set64(min(n, total)) }}
+	err = p.download(ctx, r, pathTo("pools", pool, "codes.csv")+"?"+query.Encode(), output, passed)
+	_ = bar.Finish() // a picture
+	if err != nil || output == "-" {
+		return err
+	}
+	_, err = fmt.Fprintf(p.stdout, "%d codes in %s\n", passed.n-1, output) // the first line is the heading
+	return err
 }

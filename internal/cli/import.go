@@ -6,10 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"mime"
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -21,6 +23,8 @@ import (
 type importTask struct {
 	Task           int64
 	PoolID         string `json:"pool_id"`
+	FileName       string `json:"file_name"`
+	Actor          string
 	Status         string
 	Error          string
 	Bytes          int64
@@ -30,9 +34,15 @@ type importTask struct {
 	Moved          int64
 	Unchanged      int64
 	Refused        int64
-	IgnoredColumns []string `json:"ignored_columns"`
-	StartedAt      string   `json:"started_at"`
-	FinishedAt     string   `json:"finished_at"`
+	RefusedBy      map[string]int64 `json:"refused_by_reason"`
+	RowsPerSecond  *float64         `json:"rows_per_second"`
+	SecondsLeft    *int64           `json:"seconds_left"`
+	IgnoredColumns []string         `json:"ignored_columns"`
+	CreatedAt      string           `json:"created_at"`
+	StartedAt      string           `json:"started_at"`
+	FinishedAt     string           `json:"finished_at"`
+	FileKept       bool             `json:"file_kept"`
+	FileKeptUntil  string           `json:"file_kept_until"`
 	Refusals       []struct {
 		Line   int64
 		Reason string
@@ -53,11 +63,26 @@ func (t importTask) took() time.Duration {
 	return ended.Sub(began)
 }
 
+// pace is the rate and the time left, as far as they are known.
+func (t importTask) pace() string {
+	var text string
+	if t.RowsPerSecond != nil {
+		text = fmt.Sprintf(", %.0f rows/s", *t.RowsPerSecond)
+	}
+	if t.SecondsLeft != nil && !t.ended() {
+		text += fmt.Sprintf(", %s left", time.Duration(*t.SecondsLeft)*time.Second)
+	}
+	return text
+}
+
 // shownRefusals is how many refused rows the summary lists.
 const shownRefusals = 10
 
 func (t importTask) write(w io.Writer) {
-	fmt.Fprintf(w, "task\t%d\npool\t%s\nstatus\t%s\n", t.Task, t.PoolID, strings.ReplaceAll(t.Status, "_", " "))
+	fmt.Fprintf(w, "task\t%d\npool\t%s\nstatus\t%s\nby\t%s\n", t.Task, t.PoolID, statusText(t.Status), t.Actor)
+	if t.FileName != "" {
+		fmt.Fprintf(w, "file\t%s\n", t.FileName)
+	}
 	if t.Error != "" {
 		fmt.Fprintf(w, "error\t%s\n", t.Error)
 	}
@@ -69,8 +94,17 @@ func (t importTask) write(w io.Writer) {
 			fmt.Fprintf(w, "%s\t%d\n", row.name, row.count)
 		}
 	}
-	if took := t.took(); took > 0 && t.ended() {
-		fmt.Fprintf(w, "took\t%.1f s, %.0f rows/s\n", took.Seconds(), float64(t.Rows)/took.Seconds())
+	for _, reason := range slices.Sorted(maps.Keys(t.RefusedBy)) {
+		fmt.Fprintf(w, "  %s\t%d\n", reason, t.RefusedBy[reason])
+	}
+	switch {
+	case !t.ended():
+		fmt.Fprintf(w, "done\t%d of %d bytes%s\n", t.BytesDone, t.Bytes, t.pace())
+	case t.took() > 0:
+		fmt.Fprintf(w, "took\t%.1f s%s\n", t.took().Seconds(), t.pace())
+	}
+	if t.FileKept && t.FileKeptUntil != "" {
+		fmt.Fprintf(w, "file kept until\t%s\n", localTime(t.FileKeptUntil))
 	}
 	if len(t.IgnoredColumns) > 0 {
 		fmt.Fprintf(w, "ignored columns\t%s\n", strings.Join(t.IgnoredColumns, ", "))
@@ -83,7 +117,7 @@ func (t importTask) write(w io.Writer) {
 		fmt.Fprintf(w, "%d\t%s\t%q\n", r.Line, r.Reason, r.Value)
 	}
 	if t.Refused > shownRefusals {
-		fmt.Fprintf(w, "…\tall %d: --rejected FILE, or GET /v1/imports/%d/rejected.csv\n", t.Refused, t.Task)
+		fmt.Fprintf(w, "…\tall %d: promopool imports rejected %d\n", t.Refused, t.Task)
 	}
 }
 
@@ -105,7 +139,8 @@ in the pool or refused. The file is CSV in UTF-8, separated by commas or
 semicolons, with a code in each row and up to four dates, in UTC: issue_start,
 issue_end, available_from, available_till. With a header the columns may stand in
 any order, without one in this. The first codes can be issued while the rest
-loads, and once the upload is through the server goes on without this command.
+loads, and once the upload is through the server goes on without this command:
+promopool imports shows how far it is, and cancels it.
 
 It exits 0 when some rows were refused, unless --strict is given.`,
 		Example: `  promopool import beach codes.csv
@@ -143,13 +178,15 @@ func (p *program) importFile(ctx context.Context, c *importFlags, pool, name str
 		return err
 	}
 	if c.rejected != "" {
-		if err := c.saveRejected(ctx, t); err != nil {
+		if err := p.saveRejected(ctx, c, t); err != nil {
 			return err
 		}
 	}
 	switch {
-	case t.Status == "failed" || t.Status == "cancelled":
-		return fmt.Errorf("import %d %s: %s", t.Task, t.Status, t.Error)
+	case t.Status == "failed":
+		return fmt.Errorf("import %d failed: %s", t.Task, t.Error)
+	case t.Status == "cancelled":
+		return fmt.Errorf("import %d was cancelled: what was added until then stays", t.Task)
 	case t.Refused > 0 && c.strict:
 		return fmt.Errorf("import %d: %d of %d rows were refused", t.Task, t.Refused, t.Rows)
 	}
@@ -219,7 +256,7 @@ func (p *program) follow(ctx context.Context, c *importFlags, b json.RawMessage)
 		refused := (*problem)(nil)
 		switch {
 		case ctx.Err() != nil:
-			fmt.Fprintf(p.stderr, "the server goes on with import %d\n", t.Task)
+			fmt.Fprintf(p.stderr, "the server goes on with import %d: promopool imports cancel %d ends it\n", t.Task, t.Task)
 			return t, nil, ctx.Err()
 		case err != nil && errors.As(err, &refused) && refused.Status < http.StatusInternalServerError:
 			return t, nil, err
@@ -231,7 +268,7 @@ func (p *program) follow(ctx context.Context, c *importFlags, b json.RawMessage)
 			if err := json.Unmarshal(answer, &t); err != nil {
 				return t, nil, fmt.Errorf("answer of %s: %w", c.server, err)
 			}
-			bar.Describe(fmt.Sprintf("importing: %d added, %d refused", t.Added, t.Refused))
+			bar.Describe(fmt.Sprintf("importing: %d added, %d refused%s", t.Added, t.Refused, t.pace()))
 			_ = bar.Set64(t.BytesDone)
 			if t.ended() {
 				return t, answer, nil
@@ -257,32 +294,14 @@ func (p *program) meter(total int64, what string, more ...progressbar.Option) *p
 }
 
 // saveRejected downloads the refused rows. A file is written only when there
-// are some, and whole or not at all.
-func (c *importFlags) saveRejected(ctx context.Context, t importTask) error {
+// are some.
+func (p *program) saveRejected(ctx context.Context, c *importFlags, t importTask) error {
 	if t.Refused == 0 {
 		return nil
 	}
-	req, err := c.request(ctx, http.MethodGet, pathTo("imports", strconv.FormatInt(t.Task, 10), "rejected.csv"), nil)
+	err := p.download(ctx, &c.remote, pathTo("imports", strconv.FormatInt(t.Task, 10), "rejected.csv"), c.rejected, io.Discard)
 	if err != nil {
-		return err
+		return fmt.Errorf("--rejected: %w", err)
 	}
-	answer, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return c.unreachable(ctx, err)
-	}
-	defer answer.Body.Close()
-	if answer.StatusCode >= 300 {
-		b, _ := io.ReadAll(answer.Body)
-		return problemIn(answer, b)
-	}
-	part := c.rejected + ".part"
-	file, err := os.Create(part)
-	if err != nil {
-		return err
-	}
-	_, err = io.Copy(file, answer.Body)
-	if err = errors.Join(err, file.Close()); err != nil {
-		return errors.Join(fmt.Errorf("--rejected: %w", err), os.Remove(part))
-	}
-	return os.Rename(part, c.rejected)
+	return nil
 }

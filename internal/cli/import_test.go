@@ -8,10 +8,12 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
 
+	"promopool/internal/exporting"
 	"promopool/internal/httpapi"
 	"promopool/internal/importing"
 	"promopool/internal/pgtest"
@@ -33,9 +35,11 @@ func TestImport(t *testing.T) {
 		_ = runner.Run(ctx)
 	}()
 	t.Cleanup(func() { cancel(); <-ended })
+	intake := importing.NewIntake(store, 1<<20, runner.Wake)
+	intake.Keep = time.Hour
 	server := httptest.NewServer(httpapi.New(httpapi.Deps{
-		Campaigns: store, Pools: store, Stocks: store, Metrics: prometheus.NewRegistry(), Log: zerolog.Nop(),
-		ImportRoutes: httpapi.ImportRoutes(importing.NewIntake(store, 1<<20, runner.Wake), store, zerolog.Nop()),
+		Campaigns: store, Pools: store, Stocks: store, Exports: exporting.New(store), Metrics: prometheus.NewRegistry(), Log: zerolog.Nop(),
+		ImportRoutes: httpapi.ImportRoutes(intake, store, zerolog.Nop()),
 	}))
 	t.Cleanup(server.Close)
 	t.Setenv("PROMOPOOL_SERVER", server.URL)
@@ -86,4 +90,41 @@ func TestImport(t *testing.T) {
 		}
 	}
 	c.Run(2, "import", "mugs", filepath.Join(dir, "none.csv"))
+
+	c.Shows([]string{"imports", "show", "1"}, "status completed with refusals", "by anonymous", "file codes.csv", " duplicate_in_file 1"[1:], "file kept until")
+	c.Shows([]string{"imports", "list"}, "TASK POOL STATUS", "1 mugs completed with refusals 4 2 2 anonymous")
+	c.Shows([]string{"imports", "list", "mugs", "--status", "completed"}, "3 mugs completed 2 2 0")
+	c.Fails("there is no pool \"cups\"", "imports", "list", "cups")
+	c.Fails("there is no import 99", "imports", "show", "99")
+	c.Fails("there is no import 99", "imports", "cancel", "99")
+	c.Fails("is completed with refusals: there is nothing left to cancel", "imports", "cancel", "1")
+	if out, _ := c.Run(0, "imports", "rejected", "1"); !strings.HasPrefix(out, "code;issue_end;note;line;reason\nA1;;;4;") {
+		t.Errorf("got %q", out)
+	}
+	back := filepath.Join(dir, "back.csv")
+	c.Run(0, "imports", "file", "1", "--output", back)
+	if got, err := os.ReadFile(back); err != nil || string(got) != "code;issue_end;note\nA1;2099-01-01;\nA2;;x\nA1;;\n;2099-01-01;\n" {
+		t.Errorf("got %q, %v", got, err)
+	}
+	c.Fails("there is no import 99", "imports", "file", "99", "-o", back)
+
+	if out, _ := c.Run(0, "code", "export", "mugs", "--state", "available", "-o", back); !strings.HasPrefix(out, "5 codes in ") {
+		t.Errorf("got %q", out)
+	}
+	exported, err := os.ReadFile(back)
+	if err != nil || !strings.Contains(string(exported), "\nA1,available,,2099-01-01T00:00:00Z,,,0,,,,,\n") {
+		t.Errorf("got %s, %v", exported, err)
+	}
+	if out, _ := c.Run(0, "code", "export", "mugs"); out != string(exported) {
+		t.Errorf("got %s, want %s", out, exported)
+	}
+	c.Fails("there is no pool \"cups\"", "code", "export", "cups")
+	c.Fails("scheduled", "code", "export", "mugs", "--state", "held", "-o", filepath.Join(dir, "held.csv"))
+	if left, err := filepath.Glob(filepath.Join(dir, "held*")); err != nil || left != nil {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+	// What was exported can be imported: it is all there.
+	if out, _ := c.Run(0, "import", "mugs", back); !strings.Contains(out, "already_in_pool") {
+		t.Errorf("got %s", out)
+	}
 }

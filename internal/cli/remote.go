@@ -25,9 +25,14 @@ type remote struct {
 }
 
 func (r *remote) flags(f *pflag.FlagSet) {
+	r.serverFlags(f)
+	f.BoolVar(&r.asJSON, "json", false, "print what the server answers, as JSON")
+}
+
+// serverFlags are those of commands whose answer is a file.
+func (r *remote) serverFlags(f *pflag.FlagSet) {
 	f.StringVar(&r.server, "server", "http://127.0.0.1:8080", "`URL` of a running promopool")
 	f.StringVar(&r.tokenFile, "token-file", "", "`file` with the bearer token to send (default none)")
-	f.BoolVar(&r.asJSON, "json", false, "print what the server answers, as JSON")
 }
 
 // remoteTimeout is longer than the server takes for its longest answer.

@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"time"
+
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
@@ -48,6 +50,7 @@ func databaseFlag(f *pflag.FlagSet, url *string) {
 // serviceFlags are those that dev and serve share.
 func serviceFlags(f *pflag.FlagSet, c *app.Config) {
 	f.Int64Var(&c.MaxUploadBytes, "max-upload-bytes", 1<<30, "`bytes` that a file of codes may have")
+	f.DurationVar(&c.KeepUploads, "keep-uploads", 30*24*time.Hour, "`time` for which a file of codes can be downloaded again; 0: not at all")
 	f.StringVar(&c.TopicPrefix, "topic-prefix", "promo.", "what the names of topics and consumer groups begin with")
 	f.IntVar(&c.Partitions, "partitions", 12, "`number` of partitions of the topics created because they are absent")
 }

@@ -19,6 +19,11 @@ const (
 	ImportCancelled            ImportStatus = "cancelled"
 )
 
+// ImportStatuses are all of them, in the order of a life.
+var ImportStatuses = []ImportStatus{
+	ImportWaiting, ImportRunning, ImportCompleted, ImportCompletedWithRefusal, ImportFailed, ImportCancelled,
+}
+
 // Ended reports whether nothing will change any more.
 func (s ImportStatus) Ended() bool { return s != ImportWaiting && s != ImportRunning }
 
@@ -29,12 +34,20 @@ var (
 	ErrFileBroken   = errors.New("the upload broke off")
 )
 
+// ErrImportEnded is returned for a change of an import that has ended.
+var ErrImportEnded = errors.New("the import has ended")
+
+// ErrFileGone is returned where the file of an import is no longer kept.
+var ErrFileGone = errors.New("the file is no longer kept")
+
 // Upload says what a file is and which pool it is for.
 type Upload struct {
 	PoolID    string
 	FileName  string
 	MediaType string
 	Size      int64 // as declared; 0 or below: not
+	Actor     Actor
+	Keep      time.Duration // how long the file is kept behind the end of its import
 }
 
 // Import is the task of filling a pool from a file. Every code that it counts
@@ -44,6 +57,7 @@ type Import struct {
 	PoolID    string // as it is now; as it was at the upload when the pool is gone
 	FileName  string
 	MediaType string
+	Actor     Actor // who uploaded it
 	Status    ImportStatus
 	Error     string  // why it failed
 	Layout    *Layout // nil: not looked at yet
@@ -55,10 +69,62 @@ type Import struct {
 	Moved     int64
 	Unchanged int64
 	Refused   int64
+	Reasons   map[RefusalReason]int64 // of all refused rows; those that occurred
 
 	CreatedAt  time.Time // the file was here in full
 	StartedAt  time.Time // zero: not yet
 	FinishedAt time.Time // zero: not yet
+	AskedAt    time.Time // when all this was so
+	Pace       Pace
+
+	FileKept  bool
+	KeptUntil time.Time // its file will be, or was; zero: as long as it has not ended, and longer
+}
+
+// Pace is how an import gets on.
+type Pace struct {
+	At      time.Time // of the last step, or of the claim that came later
+	Seconds float64   // of work of late, the older the less,
+	Rows    float64   // and what was done in it
+	Bytes   float64
+	Busy    time.Duration // of work in all
+}
+
+// stalled is how long an import may stand still and its pace still be believed.
+const stalled = 15 * time.Second
+
+// RowsPerSecond is the rate of late while the import runs, and over all its time
+// of work when it has ended. ok: it is known.
+func (i *Import) RowsPerSecond() (rate float64, ok bool) {
+	switch {
+	case i.Status.Ended():
+		return float64(i.Rows) / i.Pace.Busy.Seconds(), i.Pace.Busy > 0
+	case !i.moving():
+		return 0, false
+	}
+	return i.Pace.Rows / i.Pace.Seconds, true
+}
+
+// Left is how long the import will go on when it keeps its pace. ok: that is
+// known.
+func (i *Import) Left() (left time.Duration, ok bool) {
+	switch {
+	case i.Status.Ended():
+		return 0, true
+	case !i.moving() || i.Pace.Bytes <= 0:
+		return 0, false
+	}
+	rest := float64(i.Bytes-i.BytesDone) / (i.Pace.Bytes / i.Pace.Seconds)
+	left = time.Duration(min(rest, maxLeft.Seconds()) * float64(time.Second))
+	return max(left-i.AskedAt.Sub(i.Pace.At), 0), true
+}
+
+// maxLeft keeps nonsense out: a file takes no year.
+const maxLeft = 365 * 24 * time.Hour
+
+// moving reports whether the import runs and its pace says something of now.
+func (i *Import) moving() bool {
+	return i.Status == ImportRunning && i.Pace.Seconds > 0 && i.AskedAt.Sub(i.Pace.At) < stalled
 }
 
 // Layout is how a file of codes was understood.

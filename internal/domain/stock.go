@@ -31,6 +31,9 @@ const (
 	CodeExpired   CodeState = "expired" // never issued, and too late now
 )
 
+// CodeStates are all of them.
+var CodeStates = []CodeState{CodeAvailable, CodeScheduled, CodeIssued, CodeExpired}
+
 // CodeStory is one code of a pool: where it is and how it came there.
 type CodeStory struct {
 	Code    string
@@ -38,6 +41,16 @@ type CodeStory struct {
 	Window  Window
 	AddedAt time.Time
 	Issue   *Issuance // nil: not issued, or a code that many may use
+}
+
+// CodeRow is one code in a list of a pool's codes.
+type CodeRow struct {
+	Place
+	Code   string
+	State  CodeState
+	Window Window
+	Times  int64     // that it was issued; above 1 where many may use it
+	Issue  *Issuance // nil: not issued, or a code that many may use
 }
 
 // Unissued is the state at the given time of a code that nobody has.

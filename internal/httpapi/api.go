@@ -9,6 +9,7 @@ package httpapi
 
 import (
 	"context"
+	"io"
 	"log"
 	"net/http"
 	"time"
@@ -49,11 +50,18 @@ type Stocks interface {
 	Issuance(ctx context.Context, pool, request string) (domain.Issuance, error)
 }
 
+// Exports writes codes of a pool as CSV, those in a state or, where that is
+// empty, all of them. It holds nothing in the store while its reader waits.
+type Exports interface {
+	WriteCodes(ctx context.Context, pool *domain.Pool, state domain.CodeState, w io.Writer) error
+}
+
 // Deps is what the interface is made of. All but the last three are needed.
 type Deps struct {
 	Campaigns Campaigns
 	Pools     Pools
 	Stocks    Stocks
+	Exports   Exports
 	Metrics   prometheus.Registerer
 	Log       zerolog.Logger
 

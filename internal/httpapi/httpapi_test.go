@@ -23,6 +23,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"promopool/internal/domain"
+	"promopool/internal/exporting"
 	"promopool/internal/httpapi"
 	"promopool/internal/importing"
 	"promopool/internal/pgtest"
@@ -90,10 +91,12 @@ func open(t *testing.T) *site {
 func (s *site) serve(pools httpapi.Pools) {
 	registry := prometheus.NewRegistry()
 	ok := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
+	intake := importing.NewIntake(s.store, uploadLimit, s.runner.Wake)
+	intake.Keep = time.Hour
 	h := httpapi.New(httpapi.Deps{
-		Campaigns: s.store, Pools: pools, Stocks: s.store, Metrics: registry,
+		Campaigns: s.store, Pools: pools, Stocks: s.store, Exports: exporting.New(s.store), Metrics: registry,
 		Log:          zerolog.New(s.log),
-		ImportRoutes: httpapi.ImportRoutes(importing.NewIntake(s.store, uploadLimit, s.runner.Wake), s.store, zerolog.New(s.log)),
+		ImportRoutes: httpapi.ImportRoutes(intake, s.store, zerolog.New(s.log)),
 		Probes: map[string]http.Handler{
 			"/healthz": ok, "/readyz": ok, "/metrics": promhttp.HandlerFor(registry, promhttp.HandlerOpts{}),
 		},
@@ -252,6 +255,10 @@ func TestWalk(t *testing.T) {
 	if got, want := string(s.Want(200, "GET", task+"/rejected.csv", "").body), "code;note;line;reason\nC-3;;4;duplicate_in_file\n"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
+	if got := s.Want(200, "GET", task+"/file", ""); string(got.body) != "code;note\nC-3;\n100%;\nC-3;\n" || got.Header.Get("Content-Disposition") != "attachment; filename=more.csv" {
+		t.Errorf("got %q with %v", got.body, got.Header)
+	}
+	s.Want(200, "GET", "/v1/imports", "")
 	s.Want(200, "GET", "/v1/import-template.csv", "")
 	s.Want(412, "POST", pool+"/launch", "", "If-Match", tag)
 	if got := s.Want(200, "POST", pool+"/launch", "{}", "If-Match", `"2"`); got.Get("state") != "active" || got.Get("launched_at") == nil {
@@ -265,6 +272,9 @@ func TestWalk(t *testing.T) {
 			t.Errorf("%s: got %s", code, got.body)
 		}
 	}
+	if got := s.Want(200, "GET", pool+"/codes.csv?state=issued", ""); !strings.Contains(string(got.body), "\nB 2,issued,,,,,1,customer,request/1,") {
+		t.Errorf("got %s", got.body)
+	}
 	if got := s.Want(200, "GET", pool+"/issuances/request%2F1", ""); got.Get("code") != "B 2" || got.Get("context.a") != 1.0 {
 		t.Errorf("got %s", got.body)
 	}
@@ -274,6 +284,10 @@ func TestWalk(t *testing.T) {
 	s.Want(409, "DELETE", "/v1/campaigns/summer", "")
 	s.Want(201, "POST", "/v1/campaigns", `{"id": "brief", "name": "Brief"}`)
 	s.Want(201, "POST", "/v1/pools", `{"campaign_id": "brief", "name": "x", "id": "gone"}`)
+	file = s.Want(202, "POST", "/v1/pools/gone/imports", strings.Repeat("A\n", uploadLimit/2), "Content-Type", "text/plain")
+	if got := s.Want(200, "POST", file.Header.Get("Location")+"/cancel", ""); got.Get("status") != "cancelled" {
+		t.Errorf("got %s", got.body)
+	}
 	s.Want(204, "DELETE", "/v1/pools/gone", "")
 	s.Want(204, "DELETE", "/v1/campaigns/brief", "")
 
@@ -383,6 +397,18 @@ func TestProblems(t *testing.T) {
 		{name: "FilterState", method: "GET", path: "/v1/pools?state=gone", status: 400, kind: "bad-request", says: "archived"},
 		{name: "FilterCampaign", method: "GET", path: "/v1/pools?campaign_id=%00", status: 400, kind: "bad-request"},
 		{name: "Query", method: "GET", path: "/v1/pools?a;b", status: 400, kind: "bad-request"},
+
+		{name: "FilterImports", method: "GET", path: "/v1/imports?status=lost", status: 400, kind: "bad-request", says: "cancelled"},
+		{name: "FilterImportsOfPool", method: "GET", path: "/v1/pools/beach/imports?pool_id=beach", status: 400, kind: "bad-request"},
+		{name: "FilterImportsPool", method: "GET", path: "/v1/imports?pool_id=%00", status: 400, kind: "bad-request"},
+		{name: "CursorImports", method: "GET", path: "/v1/imports?cursor=YQ", status: 400, kind: "bad-request", says: "cursor"},
+		{name: "NoImportToCancel", method: "POST", path: "/v1/imports/99/cancel", status: 404, kind: "not-found"},
+		{name: "NoImportFile", method: "GET", path: "/v1/imports/99/file", status: 404, kind: "not-found"},
+		{name: "OddActor", method: "POST", path: "/v1/pools/beach/imports", body: "A", header: []string{"Content-Type", "text/csv", "Promopool-Actor", strings.Repeat("x", 201)}, status: 400, kind: "bad-request", says: "Promopool-Actor"},
+		{name: "ExportOfNoPool", method: "GET", path: "/v1/pools/none/codes.csv", status: 404, kind: "not-found"},
+		{name: "ExportState", method: "GET", path: "/v1/pools/beach/codes.csv?state=held", status: 400, kind: "bad-request", says: "scheduled"},
+		{name: "ExportStates", method: "GET", path: "/v1/pools/beach/codes.csv?state=issued&state=expired", status: 400, kind: "bad-request"},
+		{name: "ExportQuery", method: "GET", path: "/v1/pools/beach/codes.csv?limit=1", status: 400, kind: "bad-request", says: "state"},
 
 		{name: "CrossOrigin", method: "POST", path: "/v1/pools/beach/launch", header: []string{"Sec-Fetch-Site", "cross-site"}, status: 403, kind: "cross-origin"},
 	} {

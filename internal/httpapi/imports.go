@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math"
 	"mime"
 	"mime/multipart"
 	"net/http"
 	"os"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -31,13 +33,22 @@ type Uploads interface {
 	Receive(ctx context.Context, u domain.Upload, file io.Reader) (domain.Import, error)
 	// WriteRejected writes the refused rows of an import as CSV.
 	WriteRejected(ctx context.Context, task int64, w io.Writer) error
+	// WriteFile writes the file of an import as it came. domain.ErrFileGone.
+	WriteFile(ctx context.Context, task int64, w io.Writer) error
 }
 
 // Imports is what the interface needs of the store to tell of imports.
 type Imports interface {
 	Import(ctx context.Context, task int64) (domain.Import, error)
-	// ListImports returns those of a pool below a task, the newest first.
-	ListImports(ctx context.Context, pool string, below int64, limit int) ([]domain.Import, error)
+	// ListImports returns those below a task, the newest first. An empty pool or
+	// status means any.
+	ListImports(ctx context.Context, pool string, status domain.ImportStatus, below int64, limit int) ([]domain.Import, error)
+	// ImportsOfPool is the same for a pool that must be there: domain.ErrNotFound.
+	ImportsOfPool(ctx context.Context, pool string, status domain.ImportStatus, below int64, limit int) ([]domain.Import, error)
+	// CancelImport ends an import; nothing comes in any more from its return on.
+	// Safe to repeat. domain.ErrNotFound; domain.ErrImportEnded: it ended
+	// otherwise, as the returned import says.
+	CancelImport(ctx context.Context, task int64) (domain.Import, error)
 	// Refusals returns refused rows behind a line, in the file's order.
 	Refusals(ctx context.Context, task, line int64, limit int) ([]domain.Refusal, error)
 }
@@ -55,29 +66,38 @@ func ImportRoutes(uploads Uploads, imports Imports, log zerolog.Logger) func(*ht
 		// An upload and a download last as long as their client needs.
 		mux.Handle("POST /v1/pools/{id}/imports", a.plain(a.receive))
 		mux.Handle("GET /v1/imports/{task}/rejected.csv", a.plain(a.rejected))
-		a.handle(mux, "GET /v1/pools/{id}/imports", a.list)
+		mux.Handle("GET /v1/imports/{task}/file", a.plain(a.file))
+		a.handle(mux, "GET /v1/pools/{id}/imports", a.listOfPool)
+		a.handle(mux, "GET /v1/imports", a.list)
 		a.handle(mux, "GET /v1/imports/{task}", a.read)
+		a.handle(mux, "POST /v1/imports/{task}/cancel", a.cancel)
 		a.handle(mux, "GET /v1/import-template.csv", a.template)
 	}
 }
 
 type importView struct {
-	Task           int64               `json:"task"`
-	PoolID         string              `json:"pool_id"`
-	FileName       string              `json:"file_name"`
-	Status         domain.ImportStatus `json:"status"`
-	Error          *string             `json:"error"`
-	Bytes          int64               `json:"bytes"`
-	BytesDone      int64               `json:"bytes_done"`
-	Rows           int64               `json:"rows"`
-	Added          int64               `json:"added"`
-	Moved          int64               `json:"moved"`
-	Unchanged      int64               `json:"unchanged"`
-	Refused        int64               `json:"refused"`
-	IgnoredColumns []string            `json:"ignored_columns"`
-	CreatedAt      string              `json:"created_at"`
-	StartedAt      *string             `json:"started_at"`
-	FinishedAt     *string             `json:"finished_at"`
+	Task            int64                          `json:"task"`
+	PoolID          string                         `json:"pool_id"`
+	FileName        string                         `json:"file_name"`
+	Actor           domain.Actor                   `json:"actor"`
+	Status          domain.ImportStatus            `json:"status"`
+	Error           *string                        `json:"error"`
+	Bytes           int64                          `json:"bytes"`
+	BytesDone       int64                          `json:"bytes_done"`
+	Rows            int64                          `json:"rows"`
+	Added           int64                          `json:"added"`
+	Moved           int64                          `json:"moved"`
+	Unchanged       int64                          `json:"unchanged"`
+	Refused         int64                          `json:"refused"`
+	RefusedByReason map[domain.RefusalReason]int64 `json:"refused_by_reason"`
+	RowsPerSecond   *float64                       `json:"rows_per_second"`
+	SecondsLeft     *int64                         `json:"seconds_left"`
+	IgnoredColumns  []string                       `json:"ignored_columns"`
+	CreatedAt       string                         `json:"created_at"`
+	StartedAt       *string                        `json:"started_at"`
+	FinishedAt      *string                        `json:"finished_at"`
+	FileKept        bool                           `json:"file_kept"`
+	FileKeptUntil   *string                        `json:"file_kept_until"`
 }
 
 type importReport struct {
@@ -94,11 +114,22 @@ type refusalView struct {
 
 func viewImport(i domain.Import) importView {
 	v := importView{
-		Task: i.Task, PoolID: i.PoolID, FileName: i.FileName, Status: i.Status,
+		Task: i.Task, PoolID: i.PoolID, FileName: i.FileName, Actor: i.Actor, Status: i.Status,
 		Bytes: i.Bytes, BytesDone: i.BytesDone,
 		Rows: i.Rows, Added: i.Added, Moved: i.Moved, Unchanged: i.Unchanged, Refused: i.Refused,
-		IgnoredColumns: []string{},
-		CreatedAt:      domain.EventTime(i.CreatedAt), StartedAt: viewTime(i.StartedAt), FinishedAt: viewTime(i.FinishedAt),
+		RefusedByReason: map[domain.RefusalReason]int64{},
+		IgnoredColumns:  []string{},
+		CreatedAt:       domain.EventTime(i.CreatedAt), StartedAt: viewTime(i.StartedAt), FinishedAt: viewTime(i.FinishedAt),
+		FileKept: i.FileKept, FileKeptUntil: viewTime(i.KeptUntil),
+	}
+	maps.Copy(v.RefusedByReason, i.Reasons)
+	if rate, ok := i.RowsPerSecond(); ok {
+		rate = math.Round(rate)
+		v.RowsPerSecond = &rate
+	}
+	if left, ok := i.Left(); ok {
+		seconds := int64(math.Ceil(left.Seconds()))
+		v.SecondsLeft = &seconds
 	}
 	if i.Error != "" {
 		v.Error = &i.Error
@@ -114,11 +145,15 @@ func (a *importAPI) receive(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	actor, err := actorOf(r)
+	if err != nil {
+		return err
+	}
 	upload, file, err := fileOf(w, r)
 	if err != nil {
 		return err
 	}
-	upload.PoolID = id
+	upload.PoolID, upload.Actor = id, actor
 	// A client that hangs up ends the file, not what is done about it.
 	i, err := a.uploads.Receive(context.WithoutCancel(r.Context()), upload, file)
 	if err != nil {
@@ -177,10 +212,16 @@ func fileOf(w http.ResponseWriter, r *http.Request) (u domain.Upload, file io.Re
 			return u, nil, problemOf(badRequest, "the form has no file")
 		}
 		u.FileName = fileName(part.FileName())
+		if u.MediaType, _, err = mime.ParseMediaType(part.Header.Get("Content-Type")); err != nil || len(u.MediaType) > maxMedia {
+			u.MediaType = "" // known by its bytes, if by anything
+		}
 		return u, &onlyFile{form: form, part: part}, nil
 	}
 	return u, nil, problemOf(badMedia, want)
 }
+
+// maxMedia bounds what is kept of a media type, in bytes.
+const maxMedia = 200
 
 // readTimeout is how long an upload may stand still.
 const readTimeout = time.Minute
@@ -284,26 +325,103 @@ func (a *importAPI) read(w http.ResponseWriter, r *http.Request) error {
 	return answer(w, http.StatusOK, report)
 }
 
+// list answers with a page of all imports.
 func (a *importAPI) list(w http.ResponseWriter, r *http.Request) error {
+	p, below, err := importPage(r, "pool_id", "status")
+	if err != nil {
+		return err
+	}
+	pool := p.query.Get("pool_id")
+	if pool != "" && domain.CheckID(pool) != nil {
+		return problemOf(badRequest, "pool_id must be the id of a pool")
+	}
+	imports, err := a.imports.ListImports(r.Context(), pool, domain.ImportStatus(p.query.Get("status")), below, p.limit+1)
+	if err != nil {
+		return err
+	}
+	return listed(w, p, imports, taskText, viewImport)
+}
+
+func (a *importAPI) listOfPool(w http.ResponseWriter, r *http.Request) error {
 	id, err := pathID(r)
 	if err != nil {
 		return err
 	}
-	p, err := pageOf(r)
+	p, below, err := importPage(r, "status")
 	if err != nil {
 		return err
 	}
-	below := int64(math.MaxInt64)
+	imports, err := a.imports.ImportsOfPool(r.Context(), id, domain.ImportStatus(p.query.Get("status")), below, p.limit+1)
+	if err != nil {
+		return err
+	}
+	return listed(w, p, imports, taskText, viewImport)
+}
+
+func taskText(i domain.Import) string { return strconv.FormatInt(i.Task, 10) }
+
+// importPage is the page of imports that a request asks for: those below a task.
+func importPage(r *http.Request, filters ...string) (p page, below int64, err error) {
+	if p, err = pageOf(r, filters...); err != nil {
+		return p, 0, err
+	}
+	if status := domain.ImportStatus(p.query.Get("status")); status != "" && !slices.Contains(domain.ImportStatuses, status) {
+		return p, 0, problemOf(badRequest, fmt.Sprintf("status must be one of %q", domain.ImportStatuses))
+	}
+	below = math.MaxInt64
 	if p.after != "" {
 		if below, err = strconv.ParseInt(p.after, 10, 64); err != nil {
-			return problemOf(badRequest, `cursor must be the "next" of the page before`)
+			return p, 0, problemOf(badRequest, `cursor must be the "next" of the page before`)
 		}
 	}
-	imports, err := a.imports.ListImports(r.Context(), id, below, p.limit+1)
+	return p, below, nil
+}
+
+func (a *importAPI) cancel(w http.ResponseWriter, r *http.Request) error {
+	task, err := pathTask(r)
 	if err != nil {
 		return err
 	}
-	return listed(w, p, imports, func(i domain.Import) string { return strconv.FormatInt(i.Task, 10) }, viewImport)
+	i, err := a.imports.CancelImport(r.Context(), task)
+	if errors.Is(err, domain.ErrImportEnded) {
+		return problemOf(importEnded, fmt.Sprintf("import %d is %s: there is nothing left to cancel", task, strings.ReplaceAll(string(i.Status), "_", " ")))
+	}
+	if err != nil {
+		return err
+	}
+	return answer(w, http.StatusOK, viewImport(i))
+}
+
+// servable are the media types that a file is given back as. Any other could be
+// a page that acts in the name of who opens it.
+var servable = []string{"text/csv", "text/plain", "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"}
+
+func (a *importAPI) file(w http.ResponseWriter, r *http.Request) error {
+	task, err := pathTask(r)
+	if err != nil {
+		return err
+	}
+	i, err := a.imports.Import(r.Context(), task)
+	if err != nil {
+		return err
+	}
+	if !i.FileKept {
+		return problemOf(gone, fmt.Sprintf("the file of import %d was kept until %s: ask whoever uploaded it, %s", task, domain.EventTime(i.KeptUntil), i.Actor))
+	}
+	name, media := i.FileName, i.MediaType
+	if name == "" {
+		name = fmt.Sprintf("import-%d.csv", task)
+	}
+	if !slices.Contains(servable, media) {
+		media = "application/octet-stream"
+	}
+	h := w.Header()
+	h.Set("Content-Type", media)
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Content-Disposition", mime.FormatMediaType("attachment", map[string]string{"filename": name}))
+	h.Set("Content-Length", strconv.FormatInt(i.Bytes, 10))
+	h.Set("Cache-Control", "no-store")
+	return a.stream(w, r, func(out io.Writer) error { return a.uploads.WriteFile(r.Context(), task, out) })
 }
 
 func (a *importAPI) rejected(w http.ResponseWriter, r *http.Request) error {
@@ -315,13 +433,7 @@ func (a *importAPI) rejected(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	asFile(w, fmt.Sprintf("import-%d-rejected.csv", task))
-	if err := a.uploads.WriteRejected(r.Context(), task, w); err != nil {
-		if r.Context().Err() == nil {
-			a.Log.Warn().Err(err).Int64("task", task).Msg("rejected rows broken off")
-		}
-		panic(http.ErrAbortHandler) // the client must not take a part for the whole
-	}
-	return nil
+	return a.stream(w, r, func(out io.Writer) error { return a.uploads.WriteRejected(r.Context(), task, out) })
 }
 
 func (a *importAPI) template(w http.ResponseWriter, _ *http.Request) error {
@@ -332,10 +444,4 @@ func (a *importAPI) template(w http.ResponseWriter, _ *http.Request) error {
 	asFile(w, "codes.csv")
 	_, _ = io.WriteString(w, strings.Join(names, ",")+"\r\n")
 	return nil
-}
-
-func asFile(w http.ResponseWriter, name string) {
-	w.Header().Set("Content-Type", "text/csv; charset=utf-8")
-	w.Header().Set("Content-Disposition", `attachment; filename="`+name+`"`)
-	w.Header().Set("Cache-Control", "no-store")
 }

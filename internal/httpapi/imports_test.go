@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/textproto"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -240,4 +241,192 @@ func (d *dock) wantNothing() {
 			d.t.Fatal("something is left of uploads that were refused")
 		}
 	}
+}
+
+// taskReport is what a task says of itself beside its counts.
+type taskReport struct {
+	report
+	Actor           string
+	RefusedByReason map[string]int64 `json:"refused_by_reason"`
+	RowsPerSecond   *float64         `json:"rows_per_second"`
+	SecondsLeft     *int64           `json:"seconds_left"`
+	FileKept        bool             `json:"file_kept"`
+	FileKeptUntil   *time.Time       `json:"file_kept_until"`
+	FinishedAt      *time.Time       `json:"finished_at"`
+}
+
+func (d *dock) read(location string) (r taskReport) {
+	d.t.Helper()
+	status, _, body := d.Send("GET", location, "", nil)
+	if err := json.Unmarshal([]byte(body), &r); err != nil || status != 200 {
+		d.t.Fatalf("%d %s", status, body)
+	}
+	return r
+}
+
+func TestImportTold(t *testing.T) {
+	d := newDock(t)
+	_, header, _ := d.Send("POST", "/v1/pools/mugs/imports", "text/csv", strings.NewReader("code;x\nA;\nA;\n;y\nA;\n"), "Promopool-Actor", " Зоя ")
+	d.Ended(header.Get("Location"))
+	r := d.read(header.Get("Location"))
+	if r.Actor != "Зоя" || len(r.RefusedByReason) != 2 || r.RefusedByReason["duplicate_in_file"] != 2 || r.RefusedByReason["empty_code"] != 1 {
+		t.Errorf("got %+v", r)
+	}
+	if r.RowsPerSecond == nil || *r.RowsPerSecond <= 0 || r.SecondsLeft == nil || *r.SecondsLeft != 0 {
+		t.Errorf("got %v rows/s, %v s left", r.RowsPerSecond, r.SecondsLeft)
+	}
+	if !r.FileKept || r.FileKeptUntil == nil || !r.FileKeptUntil.Equal(r.FinishedAt.Add(time.Hour)) {
+		t.Errorf("got the file kept %t until %v", r.FileKept, r.FileKeptUntil)
+	}
+}
+
+func TestImportCancelled(t *testing.T) {
+	d := newDock(t)
+	_, header, _ := d.Send("POST", "/v1/pools/mugs/imports", "text/csv", strings.NewReader(strings.Repeat("A\n", uploadLimit/2)))
+	location := header.Get("Location")
+	for range 2 {
+		status, _, body := d.Send("POST", location+"/cancel", "", nil)
+		if status != 200 || !strings.Contains(body, `"status":"cancelled"`) {
+			t.Errorf("got %d %s", status, body)
+		}
+	}
+	_, header, _ = d.Send("POST", "/v1/pools/mugs/imports", "text/csv", strings.NewReader("NEXT\n"))
+	next := d.Ended(header.Get("Location"))
+	if next.Added != 1 {
+		t.Errorf("got %+v", next)
+	}
+	status, _, body := d.Send("POST", header.Get("Location")+"/cancel", "", nil)
+	if status != 409 || !strings.Contains(body, "/problems/import-ended") || !strings.Contains(body, "is completed") {
+		t.Errorf("got %d %s", status, body)
+	}
+	if r := d.read(location); r.Status != "cancelled" || r.Rows >= uploadLimit/2 {
+		t.Errorf("got %+v", r)
+	}
+}
+
+func TestImportsListed(t *testing.T) {
+	d := newDock(t)
+	d.Want(201, "POST", "/v1/pools", `{"campaign_id": "summer", "name": "cups"}`)
+	for _, up := range [][2]string{{"mugs", "A\n"}, {"cups", "A\n"}, {"mugs", "B\nB\n"}} {
+		_, header, _ := d.Send("POST", "/v1/pools/"+up[0]+"/imports", "text/csv", strings.NewReader(up[1]))
+		d.Ended(header.Get("Location"))
+	}
+	d.Want(200, "PATCH", "/v1/pools/mugs", `{"id": "jugs"}`)
+	d.Want(204, "DELETE", "/v1/pools/cups", "")
+	for query, want := range map[string][]int64{
+		"":                                    {3, 2, 1},
+		"?pool_id=jugs":                       {3, 1},
+		"?pool_id=mugs":                       {},
+		"?pool_id=cups":                       {2}, // as it was called
+		"?status=completed":                   {2, 1},
+		"?status=completed_with_refusals":     {3},
+		"?status=running":                     {},
+		"?status=completed&pool_id=jugs":      {1},
+		"?limit=1":                            {3},
+		"?limit=1&cursor=Mw":                  {2},
+		"?limit=2&cursor=Mw&status=completed": {2, 1},
+	} {
+		status, _, body := d.Send("GET", "/v1/imports"+query, "", nil)
+		var list struct {
+			Items []report
+			Next  *string
+		}
+		if err := json.Unmarshal([]byte(body), &list); err != nil || status != 200 {
+			t.Fatalf("%s: %d %s", query, status, body)
+		}
+		got := []int64{}
+		for _, i := range list.Items {
+			got = append(got, i.Task)
+		}
+		if !slices.Equal(got, want) || (list.Next != nil) != strings.HasPrefix(query, "?limit=1") {
+			t.Errorf("%q: got %v, next %v, want %v", query, got, list.Next, want)
+		}
+	}
+	if status, _, body := d.Send("GET", "/v1/pools/jugs/imports?status=completed", "", nil); status != 200 || strings.Count(body, `"task"`) != 1 {
+		t.Errorf("got %d %s", status, body)
+	}
+}
+
+func TestImportFile(t *testing.T) {
+	d := newDock(t)
+	page := new(bytes.Buffer)
+	w := multipart.NewWriter(page)
+	h := textproto.MIMEHeader{}
+	h.Set("Content-Disposition", `form-data; name="file"; filename="x.html"`)
+	h.Set("Content-Type", "text/html")
+	part, _ := w.CreatePart(h)
+	_, _ = part.Write([]byte("<script>alert(1)</script>\n"))
+	w.Close()
+	formMedia, formBody := form("A\n")
+	large := strings.Repeat("0123456\n", uploadLimit/8)
+	for _, tt := range []struct {
+		name, media string
+		body        io.Reader
+		disposition string
+		wantMedia   string
+		wantName    string
+		want        string
+	}{
+		{"Named", "text/csv", strings.NewReader("A;b\r\n"), `attachment; filename*=UTF-8''%D0%BA%D0%BE%D0%B4%D1%8B.csv`, "text/csv", `attachment; filename*=utf-8''%D0%BA%D0%BE%D0%B4%D1%8B.csv`, "A;b\r\n"},
+		{"Pasted", "text/plain", strings.NewReader("A"), "", "text/plain", "attachment; filename=import-2.csv", "A"},
+		{"Form", formMedia, formBody, "", "application/octet-stream", `attachment; filename="spring 0.csv"`, "A\n"},
+		{"Page", w.FormDataContentType(), page, "", "application/octet-stream", "attachment; filename=x.html", "<script>alert(1)</script>\n"},
+		{"Large", "text/csv", strings.NewReader(large), "", "text/csv", "attachment; filename=import-5.csv", large},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			_, header, body := d.Send("POST", "/v1/pools/mugs/imports", tt.media, tt.body, "Content-Disposition", tt.disposition)
+			location := header.Get("Location")
+			if location == "" {
+				t.Fatal(body)
+			}
+			status, header, body := d.Send("GET", location+"/file", "", nil)
+			if status != 200 || body != tt.want {
+				t.Errorf("got %d and %d bytes, want %d", status, len(body), len(tt.want))
+			}
+			if got := header.Get("Content-Type"); got != tt.wantMedia {
+				t.Errorf("got %q, want %q", got, tt.wantMedia)
+			}
+			if got := header.Get("Content-Disposition"); got != tt.wantName {
+				t.Errorf("got %q, want %q", got, tt.wantName)
+			}
+		})
+	}
+	d.Ended("/v1/imports/2")
+	if _, err := d.sql.Exec(t.Context(), `UPDATE imports SET finished_at = finished_at - interval '1 hour' WHERE task = 2`); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.store.SweepImports(t.Context(), time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	r := d.read("/v1/imports/2")
+	status, _, body := d.Send("GET", "/v1/imports/2/file", "", nil)
+	if status != 410 || !strings.Contains(body, "/problems/gone") || r.FileKept || !strings.Contains(body, domain.EventTime(*r.FileKeptUntil)) {
+		t.Errorf("got %d %s, kept until %v", status, body, r.FileKeptUntil)
+	}
+}
+
+// A client that hangs up ends the export.
+func TestExportHangsUp(t *testing.T) {
+	d := newDock(t)
+	if _, err := d.sql.Exec(t.Context(), `WITH n AS MATERIALIZED (SELECT nextval('lot_numbers')::int AS lot),
+		c AS (INSERT INTO codes (pool, lot, seq, code) SELECT p.pool, n.lot, s, 'code-' || s FROM n, pools p, generate_series(0, 199999) s WHERE p.id = 'mugs')
+		SELECT add_lot(p.pool, n.lot, 200000, NULL, NULL, NULL, NULL, NULL) FROM n, pools p WHERE p.id = 'mugs'`); err != nil {
+		t.Fatal(err)
+	}
+	ctx, hangUp := context.WithCancel(t.Context())
+	defer hangUp()
+	req, _ := http.NewRequestWithContext(ctx, http.MethodGet, d.server.URL+"/v1/pools/mugs/codes.csv", nil)
+	r, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Body.Close()
+	if r.Header.Get("Content-Disposition") != `attachment; filename="codes-mugs.csv"` {
+		t.Errorf("got %v", r.Header)
+	}
+	if _, err := io.ReadFull(r.Body, make([]byte, 1<<16)); err != nil {
+		t.Fatal(err)
+	}
+	hangUp()
+	d.server.Close() // waits for the request
 }

@@ -29,6 +29,8 @@ var (
 	idTaken      = kind{"id-taken", http.StatusConflict, "The id is taken"}
 	wrongState   = kind{"wrong-state", http.StatusConflict, "The pool's state does not allow this"}
 	inUse        = kind{"in-use", http.StatusConflict, "It is still in use"}
+	importEnded  = kind{"import-ended", http.StatusConflict, "The import has ended"}
+	gone         = kind{"gone", http.StatusGone, "It is no longer kept"}
 	unlaunchable = kind{"not-launchable", http.StatusConflict, "The pool cannot be launched yet"}
 	stale        = kind{"stale", http.StatusPreconditionFailed, "It was changed meanwhile"}
 	unavailable  = kind{"unavailable", http.StatusServiceUnavailable, "Not possible at the moment"}

@@ -9,6 +9,7 @@ import (
 func (a *api) stockRoutes(mux *http.ServeMux) {
 	a.handle(mux, "GET /v1/pools/{id}/stock", a.readStock)
 	a.handle(mux, "GET /v1/pools/{id}/codes/{code}", a.readCode)
+	mux.Handle("GET /v1/pools/{id}/codes.csv", a.plain(a.exportCodes)) // lasts as long as its client needs
 	a.handle(mux, "GET /v1/pools/{id}/issuances/{request_id}", a.readIssuance)
 }
 

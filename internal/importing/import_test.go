@@ -153,6 +153,8 @@ func (w *world) check() {
 		"stock with other dates":  `SELECT count(*) FROM runs r JOIN lots l USING (pool, lot) WHERE (r.issue_start, r.issue_end, r.available_till) <> (coalesce(l.issue_start, '-infinity'), coalesce(l.issue_end, 'infinity'), coalesce(l.available_till, 'infinity'))`,
 		"counts that are wrong":   `SELECT count(*) FROM pools p WHERE (SELECT coalesce(sum(i.added), 0) FROM imports i WHERE i.pool = p.pool) <> (SELECT coalesce(sum(l.size - l.moved), 0) FROM lots l WHERE l.pool = p.pool)`,
 		"refusals that are wrong": `SELECT count(*) FROM imports i WHERE i.refused <> (SELECT count(*) FROM import_refusals f WHERE f.task = i.task)`,
+		"reasons that are wrong": `SELECT count(*) FROM import_reasons r FULL JOIN (SELECT task, reason, count(*) AS n FROM import_refusals GROUP BY 1, 2) f
+			USING (task, reason) WHERE r.n IS DISTINCT FROM f.n`,
 	} {
 		if n := w.count(query); n != 0 {
 			w.Errorf("%s: %d", what, n)

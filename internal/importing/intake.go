@@ -29,10 +29,16 @@ type UploadStore interface {
 	// Refusals returns those behind a line, in the file's order, none when
 	// there are no more.
 	Refusals(ctx context.Context, task, line int64, limit int) ([]domain.Refusal, error)
+	// ImportPart returns what is kept of the file from an offset on, some
+	// hundred kilobytes; io.EOF at its end. domain.ErrNotFound.
+	ImportPart(ctx context.Context, task, offset int64) ([]byte, error)
 }
 
-// Intake takes uploads in.
+// Intake takes uploads in, and gives back what is kept of them.
 type Intake struct {
+	// Keep is how long a file is kept behind the end of its import. 0: not at all.
+	Keep time.Duration
+
 	store UploadStore
 	limit int64
 	wake  func()
@@ -51,6 +57,7 @@ func (in *Intake) Receive(ctx context.Context, u domain.Upload, file io.Reader) 
 	if u.Size > in.limit {
 		return domain.Import{}, in.tooLarge()
 	}
+	u.Keep = in.Keep
 	task, err := in.store.BeginImport(ctx, u)
 	if err != nil {
 		return domain.Import{}, err
@@ -133,4 +140,27 @@ func (in *Intake) WriteRejected(ctx context.Context, task int64, w io.Writer) er
 			line = r.Line
 		}
 	}
+}
+
+// WriteFile writes the file of an import as it came, part by part.
+// domain.ErrFileGone: it is not kept, or was let go meanwhile.
+func (in *Intake) WriteFile(ctx context.Context, task int64, w io.Writer) error {
+	i, err := in.store.Import(ctx, task)
+	if err != nil {
+		return err
+	}
+	for offset := int64(0); offset < i.Bytes; {
+		part, err := in.store.ImportPart(ctx, task, offset)
+		if errors.Is(err, io.EOF) || errors.Is(err, domain.ErrNotFound) {
+			return domain.ErrFileGone
+		}
+		if err != nil {
+			return err
+		}
+		if _, err := w.Write(part); err != nil {
+			return err
+		}
+		offset += int64(len(part))
+	}
+	return nil
 }

@@ -14,8 +14,8 @@ import (
 // with one for a formula.
 const dangerous = "=+-@\t\r"
 
-// defuse makes a cell safe to open in a spreadsheet; plain is its inverse.
-func defuse(cell string) string {
+// Defuse makes a cell safe to open in a spreadsheet; plain is its inverse.
+func Defuse(cell string) string {
 	if cell != "" && strings.IndexByte(dangerous, cell[0]) >= 0 {
 		return "'" + cell
 	}
@@ -45,7 +45,7 @@ func newRejected(w io.Writer, layout *domain.Layout) *rejected {
 	r.out.Comma = rune(r.delimiter)
 	for i, c := range layout.Columns {
 		if r.row[i] = string(c); layout.Header != nil {
-			r.row[i] = defuse(layout.Header[i])
+			r.row[i] = Defuse(layout.Header[i])
 		}
 	}
 	n := len(layout.Columns)
@@ -72,10 +72,10 @@ func fillCells(into []string, row string, delimiter byte) {
 	clear(into)
 	cells, _, reason := split(nil, []byte(row), delimiter, true)
 	if reason != "" && reason != domain.LineBreak || len(cells) > len(into) {
-		into[0] = defuse(row)
+		into[0] = Defuse(row)
 		return
 	}
 	for i, c := range cells {
-		into[i] = defuse(string(c))
+		into[i] = Defuse(string(c))
 	}
 }

@@ -38,10 +38,13 @@ type Store interface {
 	// ImportPart returns what is kept of the file from an offset on, some
 	// hundred kilobytes; io.EOF at its end.
 	ImportPart(ctx context.Context, task, offset int64) ([]byte, error)
-	// DropImportBody forgets the file of an import that has ended. Safe to repeat.
+	// Import tells how far an import is.
+	Import(ctx context.Context, task int64) (domain.Import, error)
+	// DropImportBody forgets the file of an import that has ended, if it is not
+	// to be kept any longer. Safe to repeat.
 	DropImportBody(ctx context.Context, task int64) error
-	// SweepImports forgets what dead processes have left: uploads that have not
-	// grown since the given time, and files of imports that have ended.
+	// SweepImports forgets uploads that have not grown for the given time, since
+	// their process is dead, and files that are kept no longer.
 	SweepImports(ctx context.Context, stale time.Duration) error
 }
 
@@ -88,6 +91,7 @@ const (
 	poll        = time.Second // for what other processes received or left
 	retry       = 200 * time.Millisecond
 	stepTimeout = time.Minute // also for a chunk in hand when told to stop
+	watchEvery  = 500 * time.Millisecond
 	sweepEvery  = time.Minute
 	staleUpload = 15 * time.Minute
 	maxAttempts = 20
@@ -194,22 +198,50 @@ func (r *Runner) work(ctx context.Context, s Session) {
 	job := s.Job()
 	log := r.log.With().Int64("task", job.Task).Str("pool_id", job.PoolID).Logger()
 	log.Info().Int64("byte", job.From.Offset).Int64("line", job.From.Line).Int("attempt", job.Attempts).Msg("import goes on")
-	status, err := r.fill(ctx, s)
+	watched, end := context.WithCancelCause(ctx)
+	go r.watch(watched, job.Task, end)
+	status, err := r.fill(watched, s)
+	cancelled := errors.Is(context.Cause(watched), ErrEnded)
+	end(nil)
 	s.Close()
 	switch {
 	case err == nil:
-		r.ended.WithLabelValues(string(status)).Inc()
 		log.Info().Str("status", string(status)).Msg("import ended")
-		if err := r.store.DropImportBody(ctx, job.Task); err != nil && ctx.Err() == nil {
-			log.Warn().Err(err).Msg("drop the imported file, left to the sweep")
-		}
+		r.ended.WithLabelValues(string(status)).Inc()
+		r.dropBody(ctx, log, job.Task)
+	case cancelled || errors.Is(err, ErrEnded):
+		log.Info().Msg("import was ended from outside")
+		r.dropBody(ctx, log, job.Task)
 	case ctx.Err() != nil:
 		log.Info().Msg("import left to another process")
-	case errors.Is(err, ErrEnded):
-		log.Info().Msg("import was ended from outside")
 	default:
 		log.Warn().Err(err).Msg("import stopped, retrying")
 		r.pause(ctx, retry)
+	}
+}
+
+// watch ends the work on an import that is cancelled, in whichever process. A
+// chunk that is committed afterwards would change nothing, but cost its time.
+func (r *Runner) watch(ctx context.Context, task int64, end context.CancelCauseFunc) {
+	t := time.NewTicker(watchEvery)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+		}
+		// That the database is away is the worker's to say.
+		if i, err := r.store.Import(ctx, task); err == nil && i.Status == domain.ImportCancelled {
+			end(ErrEnded)
+			return
+		}
+	}
+}
+
+func (r *Runner) dropBody(ctx context.Context, log zerolog.Logger, task int64) {
+	if err := r.store.DropImportBody(ctx, task); err != nil && ctx.Err() == nil {
+		log.Warn().Err(err).Msg("drop the imported file, left to the sweep")
 	}
 }
 
@@ -283,7 +315,7 @@ func (r *Runner) read(ctx context.Context, job Job, chunks chan<- chunk) error {
 // rule: they are looked up at first, and when the database has refused one, until
 // a chunk has none (wary).
 func (r *Runner) step(ctx context.Context, s Session, c chunk, from int, wary *bool) (Result, int, error) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stepTimeout)
+	ctx, cancel := inHand(ctx)
 	defer cancel()
 	began := time.Now()
 	now, multiUse, err := s.Now(ctx)
@@ -323,6 +355,18 @@ func (r *Runner) gather(ctx context.Context, s Session, job Job) {
 	if err := s.Gather(ctx); err != nil && ctx.Err() == nil {
 		r.log.Warn().Err(err).Int64("task", job.Task).Msg("lay scattered codes down anew, left to the next import")
 	}
+}
+
+// inHand is the context of a chunk in hand: it outlives the order to stop, but
+// not the end of the import.
+func inHand(ctx context.Context) (context.Context, context.CancelFunc) {
+	chunk, cancel := context.WithTimeout(context.WithoutCancel(ctx), stepTimeout)
+	stop := context.AfterFunc(ctx, func() {
+		if errors.Is(context.Cause(ctx), ErrEnded) {
+			cancel()
+		}
+	})
+	return chunk, func() { stop(); cancel() }
 }
 
 func codes(lots []Lot) []string {

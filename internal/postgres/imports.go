@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -21,7 +22,10 @@ import (
 func (s *Store) BeginImport(ctx context.Context, u domain.Upload) (task int64, err error) {
 	err = s.change(ctx, func(q *db.Queries, _ bool) error {
 		// A row that an unanswered COMMIT has left is swept as any dead upload.
-		task, err = q.BeginImport(ctx, db.BeginImportParams{PoolID: u.PoolID, FileName: u.FileName, MediaType: u.MediaType})
+		task, err = q.BeginImport(ctx, db.BeginImportParams{
+			PoolID: u.PoolID, FileName: u.FileName, MediaType: u.MediaType,
+			Actor: string(cmp.Or(u.Actor, domain.Anonymous)), KeepSeconds: int64(u.Keep.Seconds()),
+		})
 		if errors.Is(err, pgx.ErrNoRows) {
 			if _, err := poolByID(ctx, q, u.PoolID); err != nil {
 				return orNotFound(err)
@@ -79,12 +83,46 @@ func (s *Store) Import(ctx context.Context, task int64) (domain.Import, error) {
 	if err != nil {
 		return domain.Import{}, asked(err)
 	}
-	return importOf(row.Import, row.ID)
+	return importOf(row)
 }
 
-// ListImports returns a pool's tasks below a number, the newest first.
-func (s *Store) ListImports(ctx context.Context, poolID string, before int64, limit int) ([]domain.Import, error) {
-	rows, err := s.q.ImportsOfPool(ctx, db.ImportsOfPoolParams{PoolID: poolID, Before: before, AtMost: int32(limit)})
+// CancelImport ends a task that has not ended. What is in stays; nothing comes
+// in any more from its return on. Cancelling a cancelled one changes nothing;
+// another that has ended is domain.ErrImportEnded. It returns the task.
+func (s *Store) CancelImport(ctx context.Context, task int64) (domain.Import, error) {
+	err := s.change(ctx, func(q *db.Queries, _ bool) error {
+		_, err := q.CancelImport(ctx, task)
+		return err
+	})
+	if err != nil {
+		return domain.Import{}, err
+	}
+	i, err := s.Import(ctx, task)
+	if err == nil && i.Status != domain.ImportCancelled {
+		err = domain.ErrImportEnded
+	}
+	return i, err
+}
+
+// ListImports returns tasks below a number, the newest first. An empty pool or
+// status means any; a pool that is gone is known by its last id.
+func (s *Store) ListImports(ctx context.Context, poolID string, status domain.ImportStatus, before int64, limit int) ([]domain.Import, error) {
+	rows, err := s.q.ImportsBefore(ctx, db.ImportsBeforeParams{PoolID: poolID, Status: string(status), Before: before, AtMost: int32(limit)})
+	if err != nil {
+		return nil, asked(err)
+	}
+	imports := make([]domain.Import, len(rows))
+	for i, row := range rows {
+		if imports[i], err = importOf(db.ImportByTaskRow(row)); err != nil {
+			return nil, err
+		}
+	}
+	return imports, nil
+}
+
+// ImportsOfPool is ListImports for a pool that must be there: domain.ErrNotFound.
+func (s *Store) ImportsOfPool(ctx context.Context, poolID string, status domain.ImportStatus, before int64, limit int) ([]domain.Import, error) {
+	rows, err := s.q.ImportsOfPool(ctx, db.ImportsOfPoolParams{PoolID: poolID, Status: string(status), Before: before, AtMost: int32(limit)})
 	if err != nil {
 		return nil, asked(err)
 	}
@@ -94,21 +132,44 @@ func (s *Store) ListImports(ctx context.Context, poolID string, before int64, li
 	}
 	imports := make([]domain.Import, len(rows))
 	for i, row := range rows {
-		if imports[i], err = importOf(row.Import, row.ID); err != nil {
+		if imports[i], err = importOf(db.ImportByTaskRow(row)); err != nil {
 			return nil, err
 		}
 	}
 	return imports, nil
 }
 
-func importOf(i db.Import, poolID string) (domain.Import, error) {
-	layout, err := layoutOf(i.Layout)
-	return domain.Import{
-		Task: i.Task, PoolID: poolID, FileName: i.FileName, MediaType: i.MediaType,
-		Status: domain.ImportStatus(i.Status), Error: i.Error, Layout: layout,
-		Bytes: i.Bytes, BytesDone: i.BytesDone, Rows: i.Rows, Added: i.Added, Moved: i.Moved, Unchanged: i.Unchanged, Refused: i.Refused,
-		CreatedAt: timeOf(i.CreatedAt), StartedAt: timeOf(i.StartedAt), FinishedAt: timeOf(i.FinishedAt),
-	}, err
+func importOf(row db.ImportByTaskRow) (domain.Import, error) {
+	r := row.Import
+	i := domain.Import{
+		Task: r.Task, PoolID: row.ID, FileName: r.FileName, MediaType: r.MediaType, Actor: domain.Actor(r.Actor),
+		Status: domain.ImportStatus(r.Status), Error: r.Error,
+		Bytes: r.Bytes, BytesDone: r.BytesDone, Rows: r.Rows, Added: r.Added, Moved: r.Moved, Unchanged: r.Unchanged, Refused: r.Refused,
+		CreatedAt: timeOf(r.CreatedAt), StartedAt: timeOf(r.StartedAt), FinishedAt: timeOf(r.FinishedAt), AskedAt: timeOf(row.AskedAt),
+		Pace: domain.Pace{
+			At: timeOf(r.PaceAt), Seconds: r.PaceSeconds, Rows: r.PaceRows, Bytes: r.PaceBytes,
+			Busy: time.Duration(r.BusySeconds * float64(time.Second)),
+		},
+		FileKept: r.BodyKept && !r.DroppedAt.Valid,
+	}
+	switch {
+	case r.DroppedAt.Valid:
+		i.KeptUntil = timeOf(r.DroppedAt)
+	case !r.BodyKept: // by a program that kept none
+		i.KeptUntil = i.FinishedAt
+	case i.Status.Ended():
+		i.KeptUntil = i.FinishedAt.Add(time.Duration(r.KeepSeconds) * time.Second)
+	}
+	var err error
+	if i.Layout, err = layoutOf(r.Layout); err != nil {
+		return i, err
+	}
+	if row.Reasons != nil {
+		if err := json.Unmarshal(row.Reasons, &i.Reasons); err != nil {
+			return i, fmt.Errorf("reasons of import %d: %w", i.Task, err)
+		}
+	}
+	return i, nil
 }
 
 func layoutOf(stored []byte) (*domain.Layout, error) {
@@ -155,12 +216,33 @@ func (s *Store) ImportPart(ctx context.Context, task, offset int64) ([]byte, err
 	return nil, io.EOF
 }
 
-// DropImportBody forgets the file of a task that has ended.
+// DropImportBody forgets the file of a task that has ended, if the time for
+// which it is kept is over or its pool is gone.
 func (s *Store) DropImportBody(ctx context.Context, task int64) error {
+	n, err := s.q.LetFileGo(ctx, task)
+	if err != nil || n == 0 {
+		return asked(err)
+	}
+	// What a crash leaves here is marked, and swept.
 	if err := s.dropParts(ctx, task); err != nil {
 		return err
 	}
 	return asked(s.q.MarkImportDropped(ctx, task))
+}
+
+// dropFilesOf forgets the files of a pool that is gone, but those of imports
+// that have not noticed yet.
+func (s *Store) dropFilesOf(ctx context.Context, pool int32) error {
+	tasks, err := s.q.FilesOfPool(ctx, pool)
+	if err != nil {
+		return asked(err)
+	}
+	for _, task := range tasks {
+		if err := s.DropImportBody(ctx, task); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // partsAtOnce bounds a transaction that drops parts.
@@ -187,8 +269,8 @@ func (s *Store) dropSeen(ctx context.Context, task int64) error {
 	}
 }
 
-// SweepImports forgets uploads that have not grown for the given time, and the
-// files that a dead process has left.
+// SweepImports forgets uploads that have not grown for the given time, and
+// files that are kept no longer.
 func (s *Store) SweepImports(ctx context.Context, stale time.Duration) error {
 	uploads, err := s.q.StaleUploads(ctx, stale.Seconds())
 	if err != nil {
@@ -199,7 +281,7 @@ func (s *Store) SweepImports(ctx context.Context, stale time.Duration) error {
 			return err
 		}
 	}
-	ended, err := s.q.ImportsToDrop(ctx)
+	ended, err := s.q.FilesToDrop(ctx)
 	if err != nil {
 		return asked(err)
 	}

@@ -250,6 +250,12 @@ func (w *plansWorld) work(pool string) {
 		if _, err := w.store.Refill(w.t.Context(), 1, &p, 50); err != nil {
 			w.t.Fatal(err)
 		}
+		// An export is not the hot path, but reads the same tables beside it.
+		for _, only := range []domain.CodeState{"", domain.CodeIssued} {
+			if _, err := w.store.Codes(w.t.Context(), &p, only, domain.Place{Seq: -1}, 100); err != nil {
+				w.t.Fatal(err)
+			}
+		}
 	}
 }
 

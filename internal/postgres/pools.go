@@ -226,9 +226,10 @@ func (s *Store) move(ctx context.Context, id string, version int64, to domain.St
 // back the cleaning of every table.
 const codesAtOnce = 50_000
 
-// DeletePool removes a draft with its lots and codes. The pool is gone with the
-// first commit; its codes follow in pieces, and what a crash leaves of them
-// harms nobody and goes with the next DeleteOrphans.
+// DeletePool removes a draft with its lots, its codes and the files that they
+// came in. The pool is gone with the first commit; the rest follows in pieces,
+// and what a crash leaves of it harms nobody and goes with the next
+// DeleteOrphans and SweepImports.
 func (s *Store) DeletePool(ctx context.Context, id string, version int64) error {
 	var key int32
 	err := s.change(ctx, func(q *db.Queries, maybe bool) error {
@@ -250,7 +251,9 @@ func (s *Store) DeletePool(ctx context.Context, id string, version int64) error 
 	if err != nil {
 		return err
 	}
-	_ = s.deleteCodes(ctx, key) // the pool is gone whatever becomes of this
+	// The pool is gone whatever becomes of these.
+	_ = s.dropFilesOf(ctx, key)
+	_ = s.deleteCodes(ctx, key)
 	return nil
 }
 

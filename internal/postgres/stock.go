@@ -63,6 +63,56 @@ func (s *Store) Code(ctx context.Context, poolID, code string) (domain.CodeStory
 	return story, nil
 }
 
+// Codes returns codes of the pool behind a place, in the order of their places,
+// none when there are no more. only: domain.CodeIssued for those that are
+// issued, which takes no longer than there are; anything else means all. It
+// reads as many rows as it returns, in a transaction of its own.
+func (s *Store) Codes(ctx context.Context, pool *domain.Pool, only domain.CodeState, after domain.Place, limit int) ([]domain.CodeRow, error) {
+	var rows []db.CodesAfterRow
+	var err error
+	switch {
+	case only != domain.CodeIssued:
+		rows, err = s.q.CodesAfter(ctx, db.CodesAfterParams{
+			Pool: pool.Key, MultiUse: pool.MultiUse, Lot: after.Lot, Seq: after.Seq, AtMost: int32(limit),
+		})
+	case !pool.MultiUse: // where many may use a code none is ever in the state
+		var issued []db.IssuedAfterRow
+		issued, err = s.q.IssuedAfter(ctx, db.IssuedAfterParams{Pool: pool.Key, Lot: after.Lot, Seq: after.Seq, AtMost: int32(limit)})
+		for _, r := range issued {
+			rows = append(rows, db.CodesAfterRow(r))
+		}
+	}
+	if err != nil {
+		return nil, asked(err)
+	}
+	codes := make([]domain.CodeRow, len(rows))
+	for i, r := range rows {
+		codes[i] = codeRow(pool, &r)
+	}
+	return codes, nil
+}
+
+// codeRow is a code of a list. Its text is the stored one: this is the place
+// for a pool whose texts are not.
+func codeRow(pool *domain.Pool, r *db.CodesAfterRow) domain.CodeRow {
+	c := domain.CodeRow{
+		Place: domain.Place{Lot: r.Lot, Seq: r.Seq}, Code: r.Code, Times: r.Times,
+		Window: domain.Window{
+			IssueStart: fromStamp(r.IssueStart), IssueEnd: fromStamp(r.IssueEnd),
+			AvailableFrom: fromStamp(r.AvailableFrom), AvailableTill: fromStamp(r.AvailableTill),
+		},
+	}
+	c.State = c.Window.Unissued(fromStamp(r.AskedAt))
+	if r.IssuedAt.Valid {
+		c.State = domain.CodeIssued
+		c.Issue = &domain.Issuance{
+			Pool: pool, Place: c.Place, Code: c.Code, RequestID: r.RequestID, CustomerID: r.CustomerID,
+			IssuedAt: fromStamp(r.IssuedAt), ValidFrom: fromStamp(r.ValidFrom), ValidUntil: fromStamp(r.ValidUntil),
+		}
+	}
+	return c
+}
+
 func windowOf(l db.Lot) domain.Window {
 	return domain.Window{
 		IssueStart: fromStamp(l.IssueStart), IssueEnd: fromStamp(l.IssueEnd),

@@ -2,8 +2,8 @@
 -- import is written by anyone but its session, which holds imports_lock(pool).
 
 -- name: BeginImport :one
-INSERT INTO imports (pool, pool_id, file_name, media_type, created_at, touched_at)
-SELECT p.pool, p.id, @file_name::text, @media_type::text, clock_timestamp(), clock_timestamp()
+INSERT INTO imports (pool, pool_id, file_name, media_type, actor, keep_seconds, created_at, touched_at)
+SELECT p.pool, p.id, @file_name::text, @media_type::text, @actor::text, @keep_seconds::bigint, clock_timestamp(), clock_timestamp()
   FROM pools p
  WHERE p.id = @pool_id AND p.state <> 'archived'
 RETURNING task;
@@ -26,6 +26,13 @@ DELETE FROM imports WHERE task = @task AND status = 'receiving';
 DELETE FROM import_parts p WHERE p.task = @task AND p.first_byte IN
        (SELECT q.first_byte FROM import_parts q WHERE q.task = @task ORDER BY q.first_byte LIMIT @at_most);
 
+-- From here on nobody gets the file, and its parts can go one by one.
+-- name: LetFileGo :execrows
+UPDATE imports i SET dropped_at = coalesce(i.dropped_at, clock_timestamp())
+ WHERE i.task = @task AND i.body_kept AND i.status NOT IN ('receiving', 'waiting', 'running')
+   AND (i.dropped_at IS NOT NULL OR i.finished_at + make_interval(secs => i.keep_seconds) <= clock_timestamp()
+        OR NOT EXISTS (SELECT FROM pools p WHERE p.pool = i.pool));
+
 -- name: MarkImportDropped :exec
 UPDATE imports SET body_kept = false WHERE task = @task;
 
@@ -39,19 +46,34 @@ SELECT first_byte, body
 SELECT task FROM imports
  WHERE body_kept AND status = 'receiving' AND touched_at < clock_timestamp() - make_interval(secs => @seconds::float8);
 
--- name: ImportsToDrop :many
-SELECT task FROM imports
- WHERE body_kept AND status IN ('completed', 'completed_with_refusals', 'failed', 'cancelled');
+-- Files to let go, the next at every call.
+-- name: FilesToDrop :many
+SELECT i.task FROM imports i
+ WHERE i.body_kept AND i.status NOT IN ('receiving', 'waiting', 'running')
+   AND (i.dropped_at IS NOT NULL OR i.finished_at + make_interval(secs => i.keep_seconds) <= clock_timestamp()
+        OR NOT EXISTS (SELECT FROM pools p WHERE p.pool = i.pool))
+ ORDER BY i.task LIMIT 1000;
 
--- Parts of uploads whose row is gone: their process died between the two.
+-- name: FilesOfPool :many
+SELECT task FROM imports WHERE pool = @pool AND body_kept;
+
+-- Parts of uploads whose row is gone: their process died between the two. By
+-- hops along the key.
 -- name: OrphanedParts :many
-SELECT DISTINCT p.task FROM import_parts p WHERE NOT EXISTS (SELECT FROM imports i WHERE i.task = p.task);
+WITH RECURSIVE hop AS (
+    (SELECT p.task FROM import_parts p ORDER BY p.task LIMIT 1)
+    UNION ALL
+    SELECT (SELECT p.task FROM import_parts p WHERE p.task > hop.task ORDER BY p.task LIMIT 1)
+      FROM hop WHERE hop.task IS NOT NULL
+)
+SELECT hop.task::bigint FROM hop
+ WHERE hop.task IS NOT NULL AND NOT EXISTS (SELECT FROM imports i WHERE i.task = hop.task);
 
 -- The oldest open import of each pool, where nobody holds the pool's lock.
 -- name: OpenImports :many
 SELECT o.task, o.pool
   FROM (SELECT DISTINCT ON (i.pool) i.task, i.pool FROM imports i
-         WHERE i.body_kept AND i.status IN ('waiting', 'running')
+         WHERE i.status IN ('waiting', 'running')
          ORDER BY i.pool, i.task) o
  WHERE NOT imports_locked(o.pool)
  ORDER BY o.task
@@ -120,15 +142,35 @@ SELECT DISTINCT s.task FROM import_seen s WHERE NOT EXISTS (SELECT FROM imports 
 UPDATE imports SET status = 'failed', error = @error, finished_at = clock_timestamp()
  WHERE task = @task AND status IN ('waiting', 'running');
 
+-- What is in stays; a chunk under way finds the status and changes nothing.
+-- name: CancelImport :execrows
+UPDATE imports SET status = 'cancelled', finished_at = clock_timestamp()
+ WHERE task = @task AND status IN ('waiting', 'running');
+
 -- name: ImportByTask :one
-SELECT sqlc.embed(i), coalesce(p.id, i.pool_id)::text AS id
+SELECT sqlc.embed(i), coalesce(p.id, i.pool_id)::text AS id, clock_timestamp()::timestamptz AS asked_at,
+       (SELECT jsonb_object_agg(r.reason, r.n) FROM import_reasons r WHERE r.task = i.task)::jsonb AS reasons
   FROM imports i LEFT JOIN pools p ON p.pool = i.pool
  WHERE i.task = @task AND i.status <> 'receiving';
 
+-- An empty pool_id or status means any. A pool that is gone is known by its last
+-- name.
+-- name: ImportsBefore :many
+SELECT sqlc.embed(i), coalesce(p.id, i.pool_id)::text AS id, clock_timestamp()::timestamptz AS asked_at,
+       (SELECT jsonb_object_agg(r.reason, r.n) FROM import_reasons r WHERE r.task = i.task)::jsonb AS reasons
+  FROM imports i LEFT JOIN pools p ON p.pool = i.pool
+ WHERE i.task < @before AND i.status <> 'receiving'
+   AND (@pool_id::text = '' OR coalesce(p.id, i.pool_id) = @pool_id)
+   AND (@status::text = '' OR i.status = @status)
+ ORDER BY i.task DESC
+ LIMIT @at_most;
+
 -- name: ImportsOfPool :many
-SELECT sqlc.embed(i), p.id
+SELECT sqlc.embed(i), p.id, clock_timestamp()::timestamptz AS asked_at,
+       (SELECT jsonb_object_agg(r.reason, r.n) FROM import_reasons r WHERE r.task = i.task)::jsonb AS reasons
   FROM imports i JOIN pools p ON p.pool = i.pool
- WHERE p.id = @pool_id AND i.status <> 'receiving' AND i.task < @before
+ WHERE p.id = @pool_id AND i.task < @before AND i.status <> 'receiving'
+   AND (@status::text = '' OR i.status = @status)
  ORDER BY i.task DESC
  LIMIT @at_most;
 

@@ -36,3 +36,22 @@ SELECT c.seq, sqlc.embed(l),
   JOIN pools p ON p.pool = c.pool
   LEFT JOIN issuances i ON i.pool = c.pool AND i.lot = c.lot AND i.seq = c.seq AND NOT p.multi_use
  WHERE c.pool = @pool AND c.code = @code;
+
+-- A page of a pool's codes, each with the time at which it was read.
+-- name: CodesAfter :many
+SELECT c.lot::int AS lot, c.seq::bigint AS seq, c.code::text AS code,
+       c.issue_start::timestamptz AS issue_start, c.issue_end::timestamptz AS issue_end,
+       c.available_from::timestamptz AS available_from, c.available_till::timestamptz AS available_till,
+       c.times::bigint AS times, coalesce(c.request_id, '')::text AS request_id, coalesce(c.customer_id, '')::text AS customer_id,
+       c.issued_at::timestamptz AS issued_at, c.valid_from::timestamptz AS valid_from, c.valid_until::timestamptz AS valid_until,
+       statement_timestamp()::timestamptz AS asked_at
+  FROM codes_after(@pool::int, @multi_use::boolean, @lot::int, @seq::bigint, @at_most::int) AS c;
+
+-- name: IssuedAfter :many
+SELECT c.lot::int AS lot, c.seq::bigint AS seq, coalesce(c.code, '')::text AS code,
+       c.issue_start::timestamptz AS issue_start, c.issue_end::timestamptz AS issue_end,
+       c.available_from::timestamptz AS available_from, c.available_till::timestamptz AS available_till,
+       c.times::bigint AS times, c.request_id::text AS request_id, c.customer_id::text AS customer_id,
+       c.issued_at::timestamptz AS issued_at, c.valid_from::timestamptz AS valid_from, c.valid_until::timestamptz AS valid_until,
+       statement_timestamp()::timestamptz AS asked_at
+  FROM issued_after(@pool::int, @lot::int, @seq::bigint, @at_most::int) AS c;

@@ -41,26 +41,48 @@ func (q *Queries) AddImportPart(ctx context.Context, arg AddImportPartParams) er
 
 const BeginImport = `-- name: BeginImport :one
 
-INSERT INTO imports (pool, pool_id, file_name, media_type, created_at, touched_at)
-SELECT p.pool, p.id, $1::text, $2::text, clock_timestamp(), clock_timestamp()
+INSERT INTO imports (pool, pool_id, file_name, media_type, actor, keep_seconds, created_at, touched_at)
+SELECT p.pool, p.id, $1::text, $2::text, $3::text, $4::bigint, clock_timestamp(), clock_timestamp()
   FROM pools p
- WHERE p.id = $3 AND p.state <> 'archived'
+ WHERE p.id = $5 AND p.state <> 'archived'
 RETURNING task
 `
 
 type BeginImportParams struct {
-	FileName  string
-	MediaType string
-	PoolID    string
+	FileName    string
+	MediaType   string
+	Actor       string
+	KeepSeconds int64
+	PoolID      string
 }
 
 // Imports. The row of the task is locked last, behind the pool; nothing else of an
 // import is written by anyone but its session, which holds imports_lock(pool).
 func (q *Queries) BeginImport(ctx context.Context, arg BeginImportParams) (int64, error) {
-	row := q.db.QueryRow(ctx, BeginImport, arg.FileName, arg.MediaType, arg.PoolID)
+	row := q.db.QueryRow(ctx, BeginImport,
+		arg.FileName,
+		arg.MediaType,
+		arg.Actor,
+		arg.KeepSeconds,
+		arg.PoolID,
+	)
 	var task int64
 	err := row.Scan(&task)
 	return task, err
+}
+
+const CancelImport = `-- name: CancelImport :execrows
+UPDATE imports SET status = 'cancelled', finished_at = clock_timestamp()
+ WHERE task = $1 AND status IN ('waiting', 'running')
+`
+
+// What is in stays; a chunk under way finds the status and changes nothing.
+func (q *Queries) CancelImport(ctx context.Context, task int64) (int64, error) {
+	result, err := q.db.Exec(ctx, CancelImport, task)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
 }
 
 const ClaimImport = `-- name: ClaimImport :one
@@ -202,6 +224,59 @@ func (q *Queries) FailImport(ctx context.Context, arg FailImportParams) (int64, 
 	return result.RowsAffected(), nil
 }
 
+const FilesOfPool = `-- name: FilesOfPool :many
+SELECT task FROM imports WHERE pool = $1 AND body_kept
+`
+
+func (q *Queries) FilesOfPool(ctx context.Context, pool int32) ([]int64, error) {
+	rows, err := q.db.Query(ctx, FilesOfPool, pool)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []int64
+	for rows.Next() {
+		var task int64
+		if err := rows.Scan(&task); err != nil {
+			return nil, err
+		}
+		items = append(items, task)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const FilesToDrop = `-- name: FilesToDrop :many
+SELECT i.task FROM imports i
+ WHERE i.body_kept AND i.status NOT IN ('receiving', 'waiting', 'running')
+   AND (i.dropped_at IS NOT NULL OR i.finished_at + make_interval(secs => i.keep_seconds) <= clock_timestamp()
+        OR NOT EXISTS (SELECT FROM pools p WHERE p.pool = i.pool))
+ ORDER BY i.task LIMIT 1000
+`
+
+// Files to let go, the next at every call.
+func (q *Queries) FilesToDrop(ctx context.Context) ([]int64, error) {
+	rows, err := q.db.Query(ctx, FilesToDrop)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []int64
+	for rows.Next() {
+		var task int64
+		if err := rows.Scan(&task); err != nil {
+			return nil, err
+		}
+		items = append(items, task)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const GrowImport = `-- name: GrowImport :execrows
 UPDATE imports SET bytes = bytes + $1::bigint, touched_at = clock_timestamp()
  WHERE task = $2 AND status = 'receiving' AND bytes = $3
@@ -222,14 +297,17 @@ func (q *Queries) GrowImport(ctx context.Context, arg GrowImportParams) (int64, 
 }
 
 const ImportByTask = `-- name: ImportByTask :one
-SELECT i.task, i.pool, i.pool_id, i.file_name, i.media_type, i.status, i.error, i.layout, i.bytes, i.bytes_done, i.lines_done, i.rows, i.added, i.moved, i.unchanged, i.refused, i.attempts, i.body_kept, i.created_at, i.touched_at, i.started_at, i.finished_at, coalesce(p.id, i.pool_id)::text AS id
+SELECT i.task, i.pool, i.pool_id, i.file_name, i.media_type, i.status, i.error, i.layout, i.bytes, i.bytes_done, i.lines_done, i.rows, i.added, i.moved, i.unchanged, i.refused, i.attempts, i.body_kept, i.created_at, i.touched_at, i.started_at, i.finished_at, i.actor, i.keep_seconds, i.dropped_at, i.pace_at, i.pace_seconds, i.pace_rows, i.pace_bytes, i.busy_seconds, coalesce(p.id, i.pool_id)::text AS id, clock_timestamp()::timestamptz AS asked_at,
+       (SELECT jsonb_object_agg(r.reason, r.n) FROM import_reasons r WHERE r.task = i.task)::jsonb AS reasons
   FROM imports i LEFT JOIN pools p ON p.pool = i.pool
  WHERE i.task = $1 AND i.status <> 'receiving'
 `
 
 type ImportByTaskRow struct {
-	Import Import
-	ID     string
+	Import  Import
+	ID      string
+	AskedAt pgtype.Timestamptz
+	Reasons []byte
 }
 
 func (q *Queries) ImportByTask(ctx context.Context, task int64) (ImportByTaskRow, error) {
@@ -258,7 +336,17 @@ func (q *Queries) ImportByTask(ctx context.Context, task int64) (ImportByTaskRow
 		&i.Import.TouchedAt,
 		&i.Import.StartedAt,
 		&i.Import.FinishedAt,
+		&i.Import.Actor,
+		&i.Import.KeepSeconds,
+		&i.Import.DroppedAt,
+		&i.Import.PaceAt,
+		&i.Import.PaceSeconds,
+		&i.Import.PaceRows,
+		&i.Import.PaceBytes,
+		&i.Import.BusySeconds,
 		&i.ID,
+		&i.AskedAt,
+		&i.Reasons,
 	)
 	return i, err
 }
@@ -339,27 +427,123 @@ func (q *Queries) ImportClock(ctx context.Context, pool int32) (ImportClockRow, 
 	return i, err
 }
 
-const ImportsOfPool = `-- name: ImportsOfPool :many
-SELECT i.task, i.pool, i.pool_id, i.file_name, i.media_type, i.status, i.error, i.layout, i.bytes, i.bytes_done, i.lines_done, i.rows, i.added, i.moved, i.unchanged, i.refused, i.attempts, i.body_kept, i.created_at, i.touched_at, i.started_at, i.finished_at, p.id
-  FROM imports i JOIN pools p ON p.pool = i.pool
- WHERE p.id = $1 AND i.status <> 'receiving' AND i.task < $2
+const ImportsBefore = `-- name: ImportsBefore :many
+SELECT i.task, i.pool, i.pool_id, i.file_name, i.media_type, i.status, i.error, i.layout, i.bytes, i.bytes_done, i.lines_done, i.rows, i.added, i.moved, i.unchanged, i.refused, i.attempts, i.body_kept, i.created_at, i.touched_at, i.started_at, i.finished_at, i.actor, i.keep_seconds, i.dropped_at, i.pace_at, i.pace_seconds, i.pace_rows, i.pace_bytes, i.busy_seconds, coalesce(p.id, i.pool_id)::text AS id, clock_timestamp()::timestamptz AS asked_at,
+       (SELECT jsonb_object_agg(r.reason, r.n) FROM import_reasons r WHERE r.task = i.task)::jsonb AS reasons
+  FROM imports i LEFT JOIN pools p ON p.pool = i.pool
+ WHERE i.task < $1 AND i.status <> 'receiving'
+   AND ($2::text = '' OR coalesce(p.id, i.pool_id) = $2)
+   AND ($3::text = '' OR i.status = $3)
  ORDER BY i.task DESC
- LIMIT $3
+ LIMIT $4
+`
+
+type ImportsBeforeParams struct {
+	Before int64
+	PoolID string
+	Status string
+	AtMost int32
+}
+
+type ImportsBeforeRow struct {
+	Import  Import
+	ID      string
+	AskedAt pgtype.Timestamptz
+	Reasons []byte
+}
+
+// An empty pool_id or status means any. A pool that is gone is known by its last
+// name.
+func (q *Queries) ImportsBefore(ctx context.Context, arg ImportsBeforeParams) ([]ImportsBeforeRow, error) {
+	rows, err := q.db.Query(ctx, ImportsBefore,
+		arg.Before,
+		arg.PoolID,
+		arg.Status,
+		arg.AtMost,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []ImportsBeforeRow
+	for rows.Next() {
+		var i ImportsBeforeRow
+		if err := rows.Scan(
+			&i.Import.Task,
+			&i.Import.Pool,
+			&i.Import.PoolID,
+			&i.Import.FileName,
+			&i.Import.MediaType,
+			&i.Import.Status,
+			&i.Import.Error,
+			&i.Import.Layout,
+			&i.Import.Bytes,
+			&i.Import.BytesDone,
+			&i.Import.LinesDone,
+			&i.Import.Rows,
+			&i.Import.Added,
+			&i.Import.Moved,
+			&i.Import.Unchanged,
+			&i.Import.Refused,
+			&i.Import.Attempts,
+			&i.Import.BodyKept,
+			&i.Import.CreatedAt,
+			&i.Import.TouchedAt,
+			&i.Import.StartedAt,
+			&i.Import.FinishedAt,
+			&i.Import.Actor,
+			&i.Import.KeepSeconds,
+			&i.Import.DroppedAt,
+			&i.Import.PaceAt,
+			&i.Import.PaceSeconds,
+			&i.Import.PaceRows,
+			&i.Import.PaceBytes,
+			&i.Import.BusySeconds,
+			&i.ID,
+			&i.AskedAt,
+			&i.Reasons,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const ImportsOfPool = `-- name: ImportsOfPool :many
+SELECT i.task, i.pool, i.pool_id, i.file_name, i.media_type, i.status, i.error, i.layout, i.bytes, i.bytes_done, i.lines_done, i.rows, i.added, i.moved, i.unchanged, i.refused, i.attempts, i.body_kept, i.created_at, i.touched_at, i.started_at, i.finished_at, i.actor, i.keep_seconds, i.dropped_at, i.pace_at, i.pace_seconds, i.pace_rows, i.pace_bytes, i.busy_seconds, p.id, clock_timestamp()::timestamptz AS asked_at,
+       (SELECT jsonb_object_agg(r.reason, r.n) FROM import_reasons r WHERE r.task = i.task)::jsonb AS reasons
+  FROM imports i JOIN pools p ON p.pool = i.pool
+ WHERE p.id = $1 AND i.task < $2 AND i.status <> 'receiving'
+   AND ($3::text = '' OR i.status = $3)
+ ORDER BY i.task DESC
+ LIMIT $4
 `
 
 type ImportsOfPoolParams struct {
 	PoolID string
 	Before int64
+	Status string
 	AtMost int32
 }
 
 type ImportsOfPoolRow struct {
-	Import Import
-	ID     string
+	Import  Import
+	ID      string
+	AskedAt pgtype.Timestamptz
+	Reasons []byte
 }
 
 func (q *Queries) ImportsOfPool(ctx context.Context, arg ImportsOfPoolParams) ([]ImportsOfPoolRow, error) {
-	rows, err := q.db.Query(ctx, ImportsOfPool, arg.PoolID, arg.Before, arg.AtMost)
+	rows, err := q.db.Query(ctx, ImportsOfPool,
+		arg.PoolID,
+		arg.Before,
+		arg.Status,
+		arg.AtMost,
+	)
 	if err != nil {
 		return nil, err
 	}
@@ -390,36 +574,21 @@ func (q *Queries) ImportsOfPool(ctx context.Context, arg ImportsOfPoolParams) ([
 			&i.Import.TouchedAt,
 			&i.Import.StartedAt,
 			&i.Import.FinishedAt,
+			&i.Import.Actor,
+			&i.Import.KeepSeconds,
+			&i.Import.DroppedAt,
+			&i.Import.PaceAt,
+			&i.Import.PaceSeconds,
+			&i.Import.PaceRows,
+			&i.Import.PaceBytes,
+			&i.Import.BusySeconds,
 			&i.ID,
+			&i.AskedAt,
+			&i.Reasons,
 		); err != nil {
 			return nil, err
 		}
 		items = append(items, i)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
-}
-
-const ImportsToDrop = `-- name: ImportsToDrop :many
-SELECT task FROM imports
- WHERE body_kept AND status IN ('completed', 'completed_with_refusals', 'failed', 'cancelled')
-`
-
-func (q *Queries) ImportsToDrop(ctx context.Context) ([]int64, error) {
-	rows, err := q.db.Query(ctx, ImportsToDrop)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var items []int64
-	for rows.Next() {
-		var task int64
-		if err := rows.Scan(&task); err != nil {
-			return nil, err
-		}
-		items = append(items, task)
 	}
 	if err := rows.Err(); err != nil {
 		return nil, err
@@ -450,6 +619,22 @@ func (q *Queries) LayAnew(ctx context.Context, arg LayAnewParams) (int64, error)
 	var column_1 int64
 	err := row.Scan(&column_1)
 	return column_1, err
+}
+
+const LetFileGo = `-- name: LetFileGo :execrows
+UPDATE imports i SET dropped_at = coalesce(i.dropped_at, clock_timestamp())
+ WHERE i.task = $1 AND i.body_kept AND i.status NOT IN ('receiving', 'waiting', 'running')
+   AND (i.dropped_at IS NOT NULL OR i.finished_at + make_interval(secs => i.keep_seconds) <= clock_timestamp()
+        OR NOT EXISTS (SELECT FROM pools p WHERE p.pool = i.pool))
+`
+
+// From here on nobody gets the file, and its parts can go one by one.
+func (q *Queries) LetFileGo(ctx context.Context, task int64) (int64, error) {
+	result, err := q.db.Exec(ctx, LetFileGo, task)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
 }
 
 const LockImportsOf = `-- name: LockImportsOf :one
@@ -536,7 +721,7 @@ func (q *Queries) NoteSeen(ctx context.Context, arg NoteSeenParams) error {
 const OpenImports = `-- name: OpenImports :many
 SELECT o.task, o.pool
   FROM (SELECT DISTINCT ON (i.pool) i.task, i.pool FROM imports i
-         WHERE i.body_kept AND i.status IN ('waiting', 'running')
+         WHERE i.status IN ('waiting', 'running')
          ORDER BY i.pool, i.task) o
  WHERE NOT imports_locked(o.pool)
  ORDER BY o.task
@@ -570,10 +755,18 @@ func (q *Queries) OpenImports(ctx context.Context) ([]OpenImportsRow, error) {
 }
 
 const OrphanedParts = `-- name: OrphanedParts :many
-SELECT DISTINCT p.task FROM import_parts p WHERE NOT EXISTS (SELECT FROM imports i WHERE i.task = p.task)
+WITH RECURSIVE hop AS (
+    (SELECT p.task FROM import_parts p ORDER BY p.task LIMIT 1)
+    UNION ALL
+    SELECT (SELECT p.task FROM import_parts p WHERE p.task > hop.task ORDER BY p.task LIMIT 1)
+      FROM hop WHERE hop.task IS NOT NULL
+)
+SELECT hop.task::bigint FROM hop
+ WHERE hop.task IS NOT NULL AND NOT EXISTS (SELECT FROM imports i WHERE i.task = hop.task)
 `
 
-// Parts of uploads whose row is gone: their process died between the two.
+// Parts of uploads whose row is gone: their process died between the two. By
+// hops along the key.
 func (q *Queries) OrphanedParts(ctx context.Context) ([]int64, error) {
 	rows, err := q.db.Query(ctx, OrphanedParts)
 	if err != nil {
@@ -582,11 +775,11 @@ func (q *Queries) OrphanedParts(ctx context.Context) ([]int64, error) {
 	defer rows.Close()
 	var items []int64
 	for rows.Next() {
-		var task int64
-		if err := rows.Scan(&task); err != nil {
+		var hop_task int64
+		if err := rows.Scan(&hop_task); err != nil {
 			return nil, err
 		}
-		items = append(items, task)
+		items = append(items, hop_task)
 	}
 	if err := rows.Err(); err != nil {
 		return nil, err

@@ -32,34 +32,48 @@ type Code struct {
 }
 
 type Import struct {
-	Task       int64
-	Pool       int32
-	PoolID     string
-	FileName   string
-	MediaType  string
-	Status     string
-	Error      string
-	Layout     []byte
-	Bytes      int64
-	BytesDone  int64
-	LinesDone  int64
-	Rows       int64
-	Added      int64
-	Moved      int64
-	Unchanged  int64
-	Refused    int64
-	Attempts   int32
-	BodyKept   bool
-	CreatedAt  pgtype.Timestamptz
-	TouchedAt  pgtype.Timestamptz
-	StartedAt  pgtype.Timestamptz
-	FinishedAt pgtype.Timestamptz
+	Task        int64
+	Pool        int32
+	PoolID      string
+	FileName    string
+	MediaType   string
+	Status      string
+	Error       string
+	Layout      []byte
+	Bytes       int64
+	BytesDone   int64
+	LinesDone   int64
+	Rows        int64
+	Added       int64
+	Moved       int64
+	Unchanged   int64
+	Refused     int64
+	Attempts    int32
+	BodyKept    bool
+	CreatedAt   pgtype.Timestamptz
+	TouchedAt   pgtype.Timestamptz
+	StartedAt   pgtype.Timestamptz
+	FinishedAt  pgtype.Timestamptz
+	Actor       string
+	KeepSeconds int64
+	DroppedAt   pgtype.Timestamptz
+	PaceAt      pgtype.Timestamptz
+	PaceSeconds float64
+	PaceRows    float64
+	PaceBytes   float64
+	BusySeconds float64
 }
 
 type ImportPart struct {
 	Task      int64
 	FirstByte int64
 	Body      []byte
+}
+
+type ImportReason struct {
+	Task   int64
+	Reason string
+	N      int64
 }
 
 type ImportRefusal struct {

@@ -11,6 +11,83 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 )
 
+const CodesAfter = `-- name: CodesAfter :many
+SELECT c.lot::int AS lot, c.seq::bigint AS seq, c.code::text AS code,
+       c.issue_start::timestamptz AS issue_start, c.issue_end::timestamptz AS issue_end,
+       c.available_from::timestamptz AS available_from, c.available_till::timestamptz AS available_till,
+       c.times::bigint AS times, coalesce(c.request_id, '')::text AS request_id, coalesce(c.customer_id, '')::text AS customer_id,
+       c.issued_at::timestamptz AS issued_at, c.valid_from::timestamptz AS valid_from, c.valid_until::timestamptz AS valid_until,
+       statement_timestamp()::timestamptz AS asked_at
+  FROM codes_after($1::int, $2::boolean, $3::int, $4::bigint, $5::int) AS c
+`
+
+type CodesAfterParams struct {
+	Pool     int32
+	MultiUse bool
+	Lot      int32
+	Seq      int64
+	AtMost   int32
+}
+
+type CodesAfterRow struct {
+	Lot           int32
+	Seq           int64
+	Code          string
+	IssueStart    pgtype.Timestamptz
+	IssueEnd      pgtype.Timestamptz
+	AvailableFrom pgtype.Timestamptz
+	AvailableTill pgtype.Timestamptz
+	Times         int64
+	RequestID     string
+	CustomerID    string
+	IssuedAt      pgtype.Timestamptz
+	ValidFrom     pgtype.Timestamptz
+	ValidUntil    pgtype.Timestamptz
+	AskedAt       pgtype.Timestamptz
+}
+
+// A page of a pool's codes, each with the time at which it was read.
+func (q *Queries) CodesAfter(ctx context.Context, arg CodesAfterParams) ([]CodesAfterRow, error) {
+	rows, err := q.db.Query(ctx, CodesAfter,
+		arg.Pool,
+		arg.MultiUse,
+		arg.Lot,
+		arg.Seq,
+		arg.AtMost,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []CodesAfterRow
+	for rows.Next() {
+		var i CodesAfterRow
+		if err := rows.Scan(
+			&i.Lot,
+			&i.Seq,
+			&i.Code,
+			&i.IssueStart,
+			&i.IssueEnd,
+			&i.AvailableFrom,
+			&i.AvailableTill,
+			&i.Times,
+			&i.RequestID,
+			&i.CustomerID,
+			&i.IssuedAt,
+			&i.ValidFrom,
+			&i.ValidUntil,
+			&i.AskedAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const FindCode = `-- name: FindCode :one
 SELECT c.seq, l.pool, l.lot, l.size, l.done, l.issue_start, l.issue_end, l.available_from, l.available_till, l.import, l.revision, l.created_at, l.moved,
        coalesce(i.request_id, '') AS request_id, coalesce(i.customer_id, '') AS customer_id,
@@ -63,6 +140,80 @@ func (q *Queries) FindCode(ctx context.Context, arg FindCodeParams) (FindCodeRow
 		&i.AskedAt,
 	)
 	return i, err
+}
+
+const IssuedAfter = `-- name: IssuedAfter :many
+SELECT c.lot::int AS lot, c.seq::bigint AS seq, coalesce(c.code, '')::text AS code,
+       c.issue_start::timestamptz AS issue_start, c.issue_end::timestamptz AS issue_end,
+       c.available_from::timestamptz AS available_from, c.available_till::timestamptz AS available_till,
+       c.times::bigint AS times, c.request_id::text AS request_id, c.customer_id::text AS customer_id,
+       c.issued_at::timestamptz AS issued_at, c.valid_from::timestamptz AS valid_from, c.valid_until::timestamptz AS valid_until,
+       statement_timestamp()::timestamptz AS asked_at
+  FROM issued_after($1::int, $2::int, $3::bigint, $4::int) AS c
+`
+
+type IssuedAfterParams struct {
+	Pool   int32
+	Lot    int32
+	Seq    int64
+	AtMost int32
+}
+
+type IssuedAfterRow struct {
+	Lot           int32
+	Seq           int64
+	Code          string
+	IssueStart    pgtype.Timestamptz
+	IssueEnd      pgtype.Timestamptz
+	AvailableFrom pgtype.Timestamptz
+	AvailableTill pgtype.Timestamptz
+	Times         int64
+	RequestID     string
+	CustomerID    string
+	IssuedAt      pgtype.Timestamptz
+	ValidFrom     pgtype.Timestamptz
+	ValidUntil    pgtype.Timestamptz
+	AskedAt       pgtype.Timestamptz
+}
+
+func (q *Queries) IssuedAfter(ctx context.Context, arg IssuedAfterParams) ([]IssuedAfterRow, error) {
+	rows, err := q.db.Query(ctx, IssuedAfter,
+		arg.Pool,
+		arg.Lot,
+		arg.Seq,
+		arg.AtMost,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []IssuedAfterRow
+	for rows.Next() {
+		var i IssuedAfterRow
+		if err := rows.Scan(
+			&i.Lot,
+			&i.Seq,
+			&i.Code,
+			&i.IssueStart,
+			&i.IssueEnd,
+			&i.AvailableFrom,
+			&i.AvailableTill,
+			&i.Times,
+			&i.RequestID,
+			&i.CustomerID,
+			&i.IssuedAt,
+			&i.ValidFrom,
+			&i.ValidUntil,
+			&i.AskedAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const Stock = `-- name: Stock :one

@@ -1,0 +1,77 @@
+package httpapi
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"slices"
+	"time"
+
+	"promopool/internal/domain"
+)
+
+// asFile says that the answer is CSV, to be saved by this name.
+func asFile(w http.ResponseWriter, name string) {
+	w.Header().Set("Content-Type", "text/csv; charset=utf-8")
+	w.Header().Set("Content-Disposition", `attachment; filename="`+name+`"`)
+	w.Header().Set("Cache-Control", "no-store")
+}
+
+// stream answers with a file that is written while it is read from the store.
+// Its header is set. A client that goes away or sleeps ends it.
+func (a *api) stream(w http.ResponseWriter, r *http.Request, write func(io.Writer) error) error {
+	if r.Method == http.MethodHead {
+		return nil
+	}
+	out := &waking{to: w, c: http.NewResponseController(w)}
+	if err := write(out); err != nil {
+		if r.Context().Err() == nil {
+			a.Log.Warn().Err(err).Str("route", routeOf(r)).Msg("download broken off")
+		}
+		panic(http.ErrAbortHandler) // the client must not take a part for the whole
+	}
+	out.until(time.Time{})
+	return nil
+}
+
+// writeTimeout is how long a download may stand still.
+const writeTimeout = time.Minute
+
+// waking is an answer whose reader may take its time but not sleep.
+type waking struct {
+	to io.Writer
+	c  *http.ResponseController
+}
+
+func (k *waking) Write(b []byte) (int, error) {
+	k.until(time.Now().Add(writeTimeout))
+	return k.to.Write(b)
+}
+
+func (k *waking) until(t time.Time) {
+	_ = k.c.SetWriteDeadline(t) // where there is no connection there is no waiting
+}
+
+// exportCodes answers with all codes of a pool, or those in one state.
+func (a *api) exportCodes(w http.ResponseWriter, r *http.Request) error {
+	id, err := pathID(r)
+	if err != nil {
+		return err
+	}
+	query, err := url.ParseQuery(r.URL.RawQuery)
+	state := domain.CodeState(query.Get("state"))
+	if err != nil || len(query) > 1 || len(query) == 1 && !slices.Contains(domain.CodeStates, state) || len(query["state"]) > 1 {
+		return problemOf(badRequest, fmt.Sprintf("the query takes state, at most once, one of %q", domain.CodeStates))
+	}
+	pool, err := a.Pools.Pool(r.Context(), id)
+	if err != nil {
+		return err
+	}
+	name := "codes-" + pool.ID
+	if state != "" {
+		name += "-" + string(state)
+	}
+	asFile(w, name+".csv")
+	return a.stream(w, r, func(out io.Writer) error { return a.Exports.WriteCodes(r.Context(), &pool, state, out) })
+}
