@@ -48,7 +48,7 @@ func TestMultiUse(t *testing.T) {
 	w.Draft("m")
 	w.exec(`UPDATE pools SET multi_use = true WHERE id = 'm'`)
 	w.AddCodes("m", "m", 3)
-	if _, err := w.store().LaunchPool(t.Context(), "m", 0); err != nil {
+	if _, err := w.store().LaunchPool(t.Context(), "test", "m", 0); err != nil {
 		t.Fatal(err)
 	}
 	w.Serve()
@@ -89,7 +89,7 @@ func TestWindows(t *testing.T) {
 	lot("soon", 2, "-1 day", "1 day")
 	lot("over", 2, "-2 days", "-1 day")
 	lot("next", 2, "4 seconds", "1 day")
-	if _, err := w.store().LaunchPool(t.Context(), "p", 0); err != nil {
+	if _, err := w.store().LaunchPool(t.Context(), "test", "p", 0); err != nil {
 		t.Fatal(err)
 	}
 	opens := time.Now().Add(4 * time.Second)
