@@ -24,18 +24,22 @@ import (
 // are package domain's, which are held against plain ones there.
 func TestLifeStored(t *testing.T) {
 	d := newDesk(t)
-	runs := 0
+	runs, issued := 0, 0
 	rapid.Check(t, func(t *rapid.T) {
 		runs++
 		b := newBook(t, d, fmt.Sprintf("r%d", runs))
 		t.Repeat(map[string]func(*rapid.T){
 			"create": b.create, "edit": b.edit, "editAgain": b.edit, "editOnceMore": b.edit,
 			"launch": b.launch, "archive": b.archive, "delete": b.delete,
-			"fill": b.fill, "issue": b.issue,
+			"fill": b.fill, "issue": b.issue, "issueAgain": b.issue,
 			"campaign": b.campaign, "rename": b.rename, "deleteCampaign": b.deleteCampaign,
 		})
 		b.check(t)
+		issued += b.issued
 	})
+	if issued == 0 {
+		t.Error("no code was ever issued")
+	}
 }
 
 // book is what the store must hold.
@@ -47,6 +51,7 @@ type book struct {
 	pools     map[string]*kept
 	campaigns map[string]*keptCampaign
 	gone      []*kept
+	issued    int
 }
 
 // kept is one pool.
@@ -84,6 +89,14 @@ func newBook(t *rapid.T, d *desk, prefix string) *book {
 		b.ids = append(b.ids, prefix+"-"+id)
 	}
 	b.addCampaign(t, prefix+"-x")
+	// One with codes that can be launched, and perhaps is, so that not all of the
+	// time goes by before that.
+	p := domain.Pool{ID: b.ids[0], CampaignID: prefix + "-x", Name: "Beach", Description: "Ten off.", ParameterName: "promo_code", Processing: domain.Internal}
+	b.make(t, "anna", p, false)
+	b.lay(b.ids[0], 3, domain.Window{})
+	if rapid.Bool().Draw(t, "launched") {
+		b.bring(t, b.ids[0], "anna", 0, false, domain.Draft, domain.Active, domain.PoolLaunched, b.LaunchPool)
+	}
 	return b
 }
 
@@ -117,7 +130,9 @@ func (b *book) campaignID(t *rapid.T) string {
 	return b.prefix + rapid.SampledFrom([]string{"-x", "-x", "-x", "-y"}).Draw(t, "campaign")
 }
 
-func (b *book) id(t *rapid.T) string { return rapid.SampledFrom(b.ids).Draw(t, "pool") }
+func (b *book) id(t *rapid.T) string {
+	return b.ids[rapid.SampledFrom([]int{0, 0, 0, 0, 1, 2}).Draw(t, "pool")]
+}
 
 // version is one that a client may name: any, the pool's, or another.
 func (b *book) version(t *rapid.T, k *kept) (version int64, stale bool) {
@@ -206,7 +221,10 @@ func (b *book) noCampaign(id string) error {
 
 func (b *book) create(t *rapid.T) {
 	p := b.change(t)(domain.Pool{ID: b.id(t), CampaignID: b.campaignID(t), Name: "Beach", ParameterName: "promo_code", Processing: domain.Internal})
-	numbered, who := rapid.Bool().Draw(t, "numbered"), actor(t)
+	b.make(t, actor(t), p, rapid.Bool().Draw(t, "numbered"))
+}
+
+func (b *book) make(t *rapid.T, who domain.Actor, p domain.Pool, numbered bool) {
 	want := p.Check()
 	if want == nil {
 		want = b.noCampaign(p.CampaignID)
@@ -286,10 +304,20 @@ func (b *book) archive(t *rapid.T) {
 	b.move(t, domain.Active, domain.Archived, domain.PoolArchived, b.ArchivePool)
 }
 
-func (b *book) move(t *rapid.T, from, to domain.State, action domain.Action, move func(ctx context.Context, who domain.Actor, id string, version int64) (domain.Pool, error)) {
-	id, who := b.id(t), actor(t)
+// storeMove brings a pool into another state.
+type storeMove func(ctx context.Context, who domain.Actor, id string, version int64) (domain.Pool, error)
+
+func (b *book) move(t *rapid.T, from, to domain.State, action domain.Action, move storeMove) {
+	if rapid.IntRange(0, 3).Draw(t, "seldom") > 0 && to == domain.Archived {
+		t.Skip("goes on")
+	}
+	id := b.id(t)
+	version, stale := b.version(t, b.pools[id])
+	b.bring(t, id, actor(t), version, stale, from, to, action, move)
+}
+
+func (b *book) bring(t *rapid.T, id string, who domain.Actor, version int64, stale bool, from, to domain.State, action domain.Action, move storeMove) {
 	k := b.pools[id]
-	version, stale := b.version(t, k)
 	var want error
 	switch {
 	case k == nil:
@@ -346,11 +374,14 @@ func (b *book) fill(t *rapid.T) {
 	if k == nil || k.pool.State == domain.Archived {
 		t.Skip("takes no codes")
 	}
-	lot := &keptLot{size: rapid.Int64Range(1, 5).Draw(t, "codes")}
-	lot.window = domain.Window{IssueStart: b.bound(t, "issue_start"), IssueEnd: b.bound(t, "issue_end"), AvailableTill: b.bound(t, "available_till")}
-	w := &lot.window
-	lot.no = b.Fill(id, fmt.Sprintf("%d-%d-", k.pool.Key, len(k.lots)), int(lot.size), orNull(w.IssueStart), orNull(w.IssueEnd), nil, orNull(w.AvailableTill))
-	k.lots = append(k.lots, lot)
+	b.lay(id, rapid.Int64Range(1, 5).Draw(t, "codes"),
+		domain.Window{IssueStart: b.bound(t, "issue_start"), IssueEnd: b.bound(t, "issue_end"), AvailableTill: b.bound(t, "available_till")})
+}
+
+func (b *book) lay(id string, codes int64, w domain.Window) {
+	k := b.pools[id]
+	no := b.Fill(id, fmt.Sprintf("%d-%d-", k.pool.Key, len(k.lots)), int(codes), orNull(w.IssueStart), orNull(w.IssueEnd), nil, orNull(w.AvailableTill))
+	k.lots = append(k.lots, &keptLot{no: no, size: codes, window: w})
 	k.pool.Revision++
 }
 
@@ -373,8 +404,9 @@ func (b *book) issue(t *rapid.T) {
 	}
 	b.Exec("UPDATE runs SET next = next + 1 WHERE pool = $1 AND lot = $2", k.pool.Key, lot.no)
 	b.Exec(`INSERT INTO issuances (pool, lot, seq, issued_at, valid_from, request_id, customer_id)
-		VALUES ($1, $2, $3, clock_timestamp(), clock_timestamp(), $2 || '-' || $3::bigint, 'customer')`, k.pool.Key, lot.no, lot.issued)
+		VALUES ($1, $2, $3, clock_timestamp(), clock_timestamp(), $4, 'customer')`, k.pool.Key, lot.no, lot.issued, fmt.Sprint(lot.no, "-", lot.issued))
 	lot.issued++
+	b.issued++
 }
 
 // stock counts a pool's codes one by one.
