@@ -269,11 +269,11 @@ func TestBroken(t *testing.T) {
 			w.exec("UPDATE pools SET issue_end = issue_start + interval '1 day' WHERE pool = $1", w.season.Key)
 		}, []string{"7 pool_window", "8 history"}},
 		{"HistoryLost", func(w *world) {
-			w.exec("DELETE FROM history WHERE entry = (SELECT entry FROM history WHERE pool = $1 ORDER BY entry OFFSET 1 LIMIT 1)", w.season.Key)
+			w.exec("DELETE FROM history WHERE entry = (SELECT entry FROM history WHERE pool = $1 ORDER BY entry OFFSET 2 LIMIT 1)", w.season.Key)
 		}, []string{"7 pool_window", "8 history"}},
 		{"HistoryBegunLate", func(w *world) {
-			w.exec("DELETE FROM history WHERE entry = (SELECT min(entry) FROM history WHERE pool = $1)", w.season.Key)
-		}, []string{"8 pool_window"}},
+			w.exec("DELETE FROM history WHERE entry = (SELECT entry FROM history WHERE pool = $1 ORDER BY entry OFFSET 1 LIMIT 1)", w.season.Key)
+		}, []string{"8 history", "8 pool_window"}},
 		{"OutsideWindow", func(w *world) {
 			w.exec("UPDATE lots SET issue_end = $2 WHERE pool = $1 AND lot = $3", w.summer.Key, w.r1.IssuedAt, w.lots["summer"])
 		}, []string{"8 window"}},

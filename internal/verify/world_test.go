@@ -360,6 +360,8 @@ func (w *world) good() {
 	w.reject(w.send(0, late), domain.RequestExpired, nil, 0)
 
 	w.season = w.pool("season", false)
+	w.exec(`INSERT INTO history (at, actor, action, pool, changes)
+		SELECT created_at, 'test', 'pool.created', pool, '{"name": {"from": null, "to": "Pool"}}' FROM pools WHERE pool = $1`, w.season.Key)
 	w.lot(w.season, 5, domain.Window{})
 	w.issue(w.send(0, request("season", "s-0", "c-1")), w.season, w.lots["season"])
 	w.window(w.season, time.Time{}, w.now.Add(-time.Hour))
