@@ -214,10 +214,10 @@ func (w *world) fill(ctx context.Context) error {
 		return err
 	}
 	defer store.Close()
-	if _, err := store.CreateCampaign(ctx, domain.Campaign{ID: poolID, Name: "Bench"}, false); err != nil {
+	if _, err := store.CreateCampaign(ctx, "bench", domain.Campaign{ID: poolID, Name: "Bench"}, false); err != nil {
 		return fmt.Errorf("campaign: %w", err)
 	}
-	pool, err := store.CreatePool(ctx, domain.Pool{ID: poolID, CampaignID: poolID, Name: "Bench", Description: "for a measurement",
+	pool, err := store.CreatePool(ctx, "bench", domain.Pool{ID: poolID, CampaignID: poolID, Name: "Bench", Description: "for a measurement",
 		ParameterName: "promo_code", Processing: domain.Internal}, false)
 	if err != nil {
 		return fmt.Errorf("pool: %w", err)
@@ -225,7 +225,7 @@ func (w *world) fill(ctx context.Context) error {
 	if err := w.ensure(ctx, 2*w.Requests); err != nil {
 		return err
 	}
-	if _, err := store.LaunchPool(ctx, poolID, pool.Version); err != nil {
+	if _, err := store.LaunchPool(ctx, "bench", poolID, pool.Version); err != nil {
 		return fmt.Errorf("launch: %w", err)
 	}
 	return w.fillBaselines(ctx, pool.Key)

@@ -30,7 +30,7 @@ func (p *program) campaignCommand() *cobra.Command {
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(p.campaignCreateCommand(), p.campaignListCommand(), p.campaignGetCommand(), p.campaignRenameCommand(), p.campaignDeleteCommand())
+	cmd.AddCommand(p.campaignCreateCommand(), p.campaignListCommand(), p.campaignGetCommand(), p.campaignRenameCommand(), p.campaignDeleteCommand(), p.campaignHistoryCommand())
 	return cmd
 }
 
@@ -62,13 +62,19 @@ func (p *program) campaignCreateCommand() *cobra.Command {
 
 func (p *program) campaignListCommand() *cobra.Command {
 	var r remote
+	var search string
 	cmd := &cobra.Command{
-		Use:     "list",
-		Short:   "List all campaigns",
-		Example: "  promopool campaign list --json | jq -r '.[].id'",
-		Args:    cobra.NoArgs,
+		Use:   "list",
+		Short: "List campaigns",
+		Example: `  promopool campaign list --search summer
+  promopool campaign list --json | jq -r '.[].id'`,
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			items, err := r.list(cmd.Context(), pathTo("campaigns"), url.Values{})
+			query := url.Values{}
+			if search != "" {
+				query.Set("q", search)
+			}
+			items, err := r.list(cmd.Context(), pathTo("campaigns"), query)
 			if err != nil {
 				return err
 			}
@@ -78,6 +84,7 @@ func (p *program) campaignListCommand() *cobra.Command {
 		},
 	}
 	r.flags(cmd.Flags())
+	searchFlag(cmd.Flags(), &search)
 	return cmd
 }
 
@@ -111,6 +118,15 @@ func (p *program) campaignRenameCommand() *cobra.Command {
 	}
 	r.flags(cmd.Flags())
 	return cmd
+}
+
+func (p *program) campaignHistoryCommand() *cobra.Command {
+	return p.historyCommand("campaigns", &cobra.Command{
+		Use:     "history CAMPAIGN",
+		Short:   "Show who changed what of a campaign, the newest first",
+		Long:    "history shows who changed what of the campaign itself. Its pools have histories of their own.",
+		Example: "  promopool campaign history summer-2026",
+	})
 }
 
 func (p *program) campaignDeleteCommand() *cobra.Command {

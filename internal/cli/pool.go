@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -27,6 +28,8 @@ type pool struct {
 	CheckIssued   bool   `json:"check_issued"`
 	Validity      *string
 	Processing    string
+	IssueStart    string `json:"issue_start"`
+	IssueEnd      string `json:"issue_end"`
 	State         string
 	Version       int64
 	CreatedAt     string `json:"created_at"`
@@ -38,7 +41,7 @@ func (p pool) write(w io.Writer) {
 	rows := [][2]string{
 		{"pool", p.ID}, {"state", p.State}, {"campaign", p.CampaignID}, {"name", p.Name}, {"description", p.Description},
 		{"parameter name", p.ParameterName}, {"notify", p.notice()}, {"codes", p.use()}, {"validity", "no limit from issue"},
-		{"processing", p.Processing}, {"version", strconv.FormatInt(p.Version, 10)}, {"created", localTime(p.CreatedAt)},
+		{"processing", p.Processing}, {"issued", p.window()}, {"version", strconv.FormatInt(p.Version, 10)}, {"created", localTime(p.CreatedAt)},
 		{"launched", localTime(p.LaunchedAt)}, {"archived", localTime(p.ArchivedAt)},
 	}
 	for _, row := range rows {
@@ -49,6 +52,13 @@ func (p pool) write(w io.Writer) {
 			fmt.Fprintf(w, "%s\t%s\n", row[0], row[1])
 		}
 	}
+}
+
+func (p pool) window() string {
+	if p.IssueStart == "" && p.IssueEnd == "" {
+		return "-"
+	}
+	return fmt.Sprintf("%s to %s", localTime(p.IssueStart), localTime(p.IssueEnd))
 }
 
 func (p pool) notice() string {
@@ -82,7 +92,7 @@ draft, hands out codes from its launch on, and ends in the archive.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(p.poolCreateCommand(), p.poolListCommand(), p.poolGetCommand(), p.poolSetCommand(), p.poolDeleteCommand(), p.poolArchiveCommand())
+	cmd.AddCommand(p.poolCreateCommand(), p.poolListCommand(), p.poolGetCommand(), p.poolSetCommand(), p.poolDeleteCommand(), p.poolArchiveCommand(), p.poolHistoryCommand())
 	return cmd
 }
 
@@ -99,6 +109,8 @@ func settingFlags(f *pflag.FlagSet) {
 	f.Bool("check-issued", false, "only issued codes are redeemed; asks for --validity")
 	f.String("validity", "none", "how long a code is valid from its issue, an ISO 8601 `duration` such as P30D; none: no limit")
 	f.String("processing", "internal", "who judges redemptions, internal or external")
+	f.String("issue-start", "none", "nothing is issued before this `time`, such as 2026-07-01T00:00:00Z; none: the codes' own dates count")
+	f.String("issue-end", "none", "nothing is issued from this `time` on; none: the codes' own dates count")
 }
 
 // settingFields are the names of settings that differ from their flags' but
@@ -108,7 +120,7 @@ var settingFields = map[string]string{"campaign": "campaign_id"}
 func settings(f *pflag.FlagSet) (map[string]any, error) {
 	body := map[string]any{}
 	var wrong error
-	for _, name := range []string{"id", "campaign", "name", "description", "parameter-name", "notify-below", "notify", "multi-use", "check-issued", "validity", "processing"} {
+	for _, name := range []string{"id", "campaign", "name", "description", "parameter-name", "notify-below", "notify", "multi-use", "check-issued", "validity", "processing", "issue-start", "issue-end"} {
 		flag := f.Lookup(name)
 		if flag == nil || !flag.Changed {
 			continue
@@ -128,7 +140,7 @@ func settingValue(flag *pflag.Flag) (any, error) {
 	switch {
 	case flag.Value.Type() == "bool":
 		return text == "true", nil
-	case text == "none" && (flag.Name == "notify-below" || flag.Name == "validity"):
+	case text == "none" && slices.Contains([]string{"notify-below", "validity", "issue-start", "issue-end"}, flag.Name):
 		return nil, nil
 	case flag.Name == "notify-below":
 		n, err := strconv.ParseInt(text, 10, 64)
@@ -171,16 +183,17 @@ func (p *program) poolCreateCommand() *cobra.Command {
 
 func (p *program) poolListCommand() *cobra.Command {
 	var r remote
-	var campaign, state string
+	var campaign, state, search string
 	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "List pools",
 		Example: `  promopool pool list
-  promopool pool list --campaign summer-2026 --state active`,
+  promopool pool list --campaign summer-2026 --state active
+  promopool pool list --search beach`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			query := url.Values{}
-			for name, value := range map[string]string{"campaign_id": campaign, "state": state} {
+			for name, value := range map[string]string{"campaign_id": campaign, "state": state, "q": search} {
 				if value != "" {
 					query.Set(name, value)
 				}
@@ -197,6 +210,7 @@ func (p *program) poolListCommand() *cobra.Command {
 	r.flags(cmd.Flags())
 	cmd.Flags().StringVar(&campaign, "campaign", "", "only pools of the campaign with this `id`")
 	cmd.Flags().StringVar(&state, "state", "", "only pools in this `state`: draft, active or archived")
+	searchFlag(cmd.Flags(), &search)
 	return cmd
 }
 
@@ -225,6 +239,7 @@ func (p *program) poolSetCommand() *cobra.Command {
 		Long: `set changes the settings whose flags are given and leaves the others. From launch
 on the id, the campaign, the parameter name and multi-use stay as they are.`,
 		Example: `  promopool pool set beach --description "Ten percent off sun cream" --notify-below 500
+  promopool pool set beach --issue-start 2026-07-01T00:00:00Z --issue-end 2026-09-01T00:00:00+02:00
   promopool pool set beach --validity none --if-version 3`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -256,6 +271,15 @@ func ifMatch(version int64) []string {
 		return nil
 	}
 	return []string{"If-Match", fmt.Sprintf(`"%d"`, version)}
+}
+
+func (p *program) poolHistoryCommand() *cobra.Command {
+	return p.historyCommand("pools", &cobra.Command{
+		Use:   "history POOL",
+		Short: "Show who changed what of a pool, the newest first",
+		Example: `  promopool pool history beach
+  promopool pool history beach --json | jq -r '.[] | select(.changes.issue_end) | [.at, .actor] | @tsv'`,
+	})
 }
 
 func (p *program) poolDeleteCommand() *cobra.Command {

@@ -10,17 +10,21 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"os/user"
 	"strings"
 	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/pflag"
+
+	"promopool/internal/domain"
 )
 
 // remote is the HTTP interface of a running promopool, as commands use it.
 type remote struct {
 	server    string
 	tokenFile string
+	actor     string
 	asJSON    bool
 }
 
@@ -33,6 +37,7 @@ func (r *remote) flags(f *pflag.FlagSet) {
 func (r *remote) serverFlags(f *pflag.FlagSet) {
 	f.StringVar(&r.server, "server", "http://127.0.0.1:8080", "`URL` of a running promopool")
 	f.StringVar(&r.tokenFile, "token-file", "", "`file` with the bearer token to send (default none)")
+	f.StringVar(&r.actor, "actor", "", "`name` under which a change is remembered (default the operating system's user)")
 }
 
 // remoteTimeout is longer than the server takes for its longest answer.
@@ -85,7 +90,29 @@ func (r *remote) request(ctx context.Context, method, path string, body any) (*h
 	if body != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}
+	if err := r.sign(req); err != nil {
+		return nil, err
+	}
 	return req, r.authorize(req)
+}
+
+// sign says who acts. Where nobody was named and the system knows no user, or
+// one whose name no header can hold, the server hears of none.
+func (r *remote) sign(req *http.Request) error {
+	name := r.actor
+	if name == "" {
+		if u, err := user.Current(); err == nil {
+			name = u.Username
+		}
+	}
+	who, err := domain.ParseActor(name)
+	switch {
+	case err == nil:
+		req.Header.Set("Promopool-Actor", string(who))
+	case r.actor != "":
+		return usageError{fmt.Errorf("--actor %w", err)}
+	}
+	return nil
 }
 
 // authorize adds the token, read anew for each request since tokens are

@@ -7,7 +7,9 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/user"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -113,8 +115,17 @@ func TestPoolFromTerminal(t *testing.T) {
 		"description sun cream", "notify off (below 10)", "validity no limit from issue", "version 2")
 	c.Fails("changed by someone else", words("pool set beach-day --name Strand --if-version 1")...)
 	c.Shows(words("pool set beach-day --id shore --if-version 2"), "pool shore", "name Beach Day")
+	c.Shows(words("pool set shore --issue-start 2026-07-01T00:00:00Z --issue-end 2100-01-01T02:00:00+02:00 --actor Зоя"), "issued 2026-07-01 00:00:00 UTC to 2100-01-01 00:00:00 UTC")
+	c.Fails("issue_end: must be a time", words("pool set shore --issue-end tomorrow")...)
+	c.Shows(words("pool set shore --issue-start none"), "issued - to 2100")
+	c.Shows(words("pool set shore --issue-end none"), "processing internal")
 	c.Fill("shore", "A/1", "B 2", "..", "100%")
 	c.Shows(words("launch shore"), "state active", "launched 20")
+	c.Shows(words("pool list --search bEACH"), "shore active")
+	if out, _ := c.Run(done, words("pool list --search nothing")...); strings.Contains(out, "shore") {
+		t.Errorf("got %s", out)
+	}
+	c.Shows(words("campaign list --search SUMM"), "ete-2026 Summer")
 	c.Shows(words("pool list --state active"), "POOL STATE", "shore active ete-2026 Beach Day off (below 10) 20")
 	c.Shows(words("stock shore"), "available 4", "held 0", "issued 0", "total 4")
 	for _, code := range []string{"A/1", "B 2", "..", "100%"} {
@@ -131,6 +142,26 @@ func TestPoolFromTerminal(t *testing.T) {
 	c.Run(done, words("campaign create Brief")...)
 	c.Run(done, words("campaign delete brief")...)
 	c.Shows(words("campaign get ete-2026"), "name Summer")
+	me, err := user.Current()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Shows(words("campaign history ete-2026"), "WHEN WHO WHAT FIELD FROM TO")
+	out, _ := c.Run(done, words("campaign history ete-2026")...)
+	more, _ := c.Run(done, words("pool history shore")...)
+	out += more
+	for _, line := range []string{
+		` UTC  ` + me.Username + ` +campaign.renamed +name +"Été 2026" +"Summer"\n`,
+		` UTC  ` + me.Username + ` .*pool.archived +state +"active" +"archived"\n`,
+		` UTC  Зоя .*pool.edited +issue_end +- +"2100-01-01T00:00:00Z"\n +issue_start +- +"2026-07-01T00:00:00Z"\n`,
+		`pool.created +campaign_id +- +"ete-2026"\n +check_issued +- +true\n`,
+	} {
+		if !regexp.MustCompile(line).MatchString(out) {
+			t.Errorf("no %s in\n%s", line, out)
+		}
+	}
+	c.Fails(`there is no pool "beach-day": see promopool pool list`, words("pool history beach-day")...)
+	c.Fails(`there is no campaign "brief": see promopool campaign list`, words("campaign history brief")...)
 	c.Fails(`there is no pool "x": see promopool pool list`, words("pool get x")...)
 	c.Fails(`there is no campaign "brief": see promopool campaign list`, words("campaign get brief")...)
 	c.Fails("id: must be", "pool", "create", "x", "--campaign=ete-2026", "--id=X!")
@@ -141,6 +172,7 @@ func TestRemoteMisused(t *testing.T) {
 	for want, line := range map[string]string{
 		"nothing to set":               "pool set x",
 		"--notify-below must be":       "pool set x --notify-below many",
+		"--actor must be":              "pool set x --name y --actor \x01",
 		"needs --campaign (or PROMO":   "pool create x",
 		"accepts 1 arg(s), received 0": "launch",
 	} {
@@ -162,10 +194,11 @@ func TestRemoteJSON(t *testing.T) {
 		c.Run(done, "pool", "create", fmt.Sprint("p", i), "--campaign=a")
 	}
 	for line, want := range map[string]string{
-		"pool get p1 --json":   `"id": "p1"`,
-		"stock p1 --json":      `"per_minute": null`,
-		"campaign list --json": "[\n  {\n    \"id\": \"a\"",
-		"pool list --json":     `"id": "p2"`,
+		"pool get p1 --json":     `"id": "p1"`,
+		"stock p1 --json":        `"per_minute": null`,
+		"campaign list --json":   "[\n  {\n    \"id\": \"a\"",
+		"pool list --json":       `"id": "p2"`,
+		"pool history p1 --json": `"action": "pool.created"`,
 	} {
 		if out, _ := c.Run(done, words(line)...); !strings.Contains(out, want) {
 			t.Errorf("%s: got %s", line, out)

@@ -71,6 +71,10 @@ type Evidence struct {
 	Revision int64     `json:"revision"`
 	Left     int64     `json:"left"` // unissued and not expired; 0 where exhausted was said
 	At       time.Time `json:"at"`
+
+	// The pool's own window, where it had one.
+	IssueStart time.Time `json:"issue_start,omitzero"`
+	IssueEnd   time.Time `json:"issue_end,omitzero"`
 }
 
 // Plan is a decision on batches, not yet true.
@@ -183,6 +187,9 @@ func (a *assigner) take(s *Shelf) *Run {
 	c := a.shelves[s]
 	if c == nil {
 		c = &cursor{}
+		if !s.Pool.Open(a.plan.At) {
+			c.run = len(s.Runs) // outside the pool's window no run has codes
+		}
 		a.shelves[s] = c
 	}
 	for ; c.run < len(s.Runs); c.run++ {
@@ -239,7 +246,10 @@ func (a *assigner) refuseStock(r *Request, s *Shelf) Outcome {
 	}
 	if c := a.shelves[s]; !c.evidenced {
 		c.evidenced = true
-		a.plan.Evidence = append(a.plan.Evidence, Evidence{Pool: s.Pool.Key, Revision: s.Pool.Revision, Left: left, At: a.plan.At})
+		a.plan.Evidence = append(a.plan.Evidence, Evidence{
+			Pool: s.Pool.Key, Revision: s.Pool.Revision, Left: left, At: a.plan.At,
+			IssueStart: s.Pool.IssueStart, IssueEnd: s.Pool.IssueEnd,
+		})
 	}
 	if left > 0 {
 		return a.reject(r, NoCodeInWindow)

@@ -57,7 +57,7 @@ func checkPlan(t *rapid.T, w world, plan *Plan) {
 		if want := take.Run.Next + n.At; i.Seq != want || i.Lot != take.Run.Lot.No || n.At >= take.N || want >= take.Run.Hi {
 			t.Fatalf("issue %+v does not lie in its take %+v", n, take)
 		}
-		if !take.Run.Lot.Fits(noon) || i.Pool.State != Active {
+		if !take.Run.Lot.Fits(noon) || outside(i.Pool, noon) || i.Pool.State != Active {
 			t.Fatalf("issued outside its window or state: %+v", i)
 		}
 	}
@@ -129,6 +129,11 @@ func checkSooner(t *rapid.T, w world, plan *Plan) {
 	}
 }
 
+// outside reports whether the pool's own window lets nothing be issued.
+func outside(p *Pool, now time.Time) bool {
+	return !p.IssueStart.IsZero() && p.IssueStart.After(now) || !p.IssueEnd.IsZero() && !p.IssueEnd.After(now)
+}
+
 // slowAssign is Assign, said so that it is plainly right: codes lie in a row,
 // and each request walks along it.
 func slowAssign(now time.Time, batches []Batch, known map[Key]*Issuance) Plan {
@@ -180,7 +185,7 @@ func slowAssign(now time.Time, batches []Batch, known map[Key]*Issuance) Plan {
 				if !run.Lot.Expired(now) {
 					unexpired++
 				}
-				if !run.Lot.Fits(now) {
+				if !run.Lot.Fits(now) || outside(s.Pool, now) {
 					continue
 				}
 				if used[run] == nil {
@@ -212,7 +217,9 @@ func slowAssign(now time.Time, batches []Batch, known map[Key]*Issuance) Plan {
 		}
 		if !evidenced[s] {
 			evidenced[s] = true
-			plan.Evidence = append(plan.Evidence, Evidence{Pool: s.Pool.Key, Revision: s.Pool.Revision, Left: unexpired, At: now})
+			plan.Evidence = append(plan.Evidence, Evidence{
+				Pool: s.Pool.Key, Revision: s.Pool.Revision, Left: unexpired, At: now, IssueStart: s.Pool.IssueStart, IssueEnd: s.Pool.IssueEnd,
+			})
 		}
 		if unexpired > 0 {
 			return rejected(NoCodeInWindow)
@@ -288,12 +295,15 @@ func drawCustomer(t *rapid.T) string {
 }
 
 func drawPool(t *rapid.T, key int32) *Pool {
+	bound := rapid.SampledFrom([]time.Time{{}, {}, {}, {}, noon.Add(-time.Hour), noon, noon.Add(time.Hour)})
 	return &Pool{
 		Key: key, ID: fmt.Sprintf("pool-%d", key),
-		State:    rapid.SampledFrom([]State{Active, Active, Active, Active, Draft, Archived}).Draw(t, "state"),
-		MultiUse: rapid.Bool().Draw(t, "multi"),
-		Validity: rapid.SampledFrom([]Period{{}, {Clock: 90 * time.Minute}, {Days: 30}}).Draw(t, "validity"),
-		Revision: int64(key) + 100,
+		State:      rapid.SampledFrom([]State{Active, Active, Active, Active, Draft, Archived}).Draw(t, "state"),
+		MultiUse:   rapid.Bool().Draw(t, "multi"),
+		Validity:   rapid.SampledFrom([]Period{{}, {Clock: 90 * time.Minute}, {Days: 30}}).Draw(t, "validity"),
+		IssueStart: bound.Draw(t, "pool's issue_start"),
+		IssueEnd:   bound.Draw(t, "pool's issue_end"),
+		Revision:   int64(key) + 100,
 	}
 }
 
@@ -409,25 +419,34 @@ func TestAssignMultiUse(t *testing.T) {
 // TestAssignStock: which of the two reasons a pool without a code to give has,
 // and what is kept as evidence.
 func TestAssignStock(t *testing.T) {
-	pool := &Pool{Key: 1, ID: "p", State: Active, Revision: 7}
+	before, now, after := noon.Add(-1), noon, noon.Add(1)
 	for _, c := range []struct {
 		name   string
-		window Window
+		window Window // of the codes
+		pool   Window // of the pool
 		codes  int64
 		others int64
 		want   Reason // 0: none
 		left   int64
 	}{
-		{"Left", Window{}, 2, 0, 0, 0},
-		{"Taken", Window{}, 1, 0, PoolExhausted, 0},
-		{"Empty", Window{}, 0, 0, PoolExhausted, 0},
-		{"HeldByOthers", Window{}, 0, 1, 0, 0},
-		{"Expired", Window{IssueEnd: noon}, 5, 0, PoolExhausted, 0},
-		{"NoLongerUseful", Window{AvailableTill: noon}, 5, 0, PoolExhausted, 0},
-		{"NotYet", Window{IssueStart: noon.Add(1)}, 5, 0, NoCodeInWindow, 5},
-		{"NeverAny", Window{IssueStart: noon.Add(1), IssueEnd: noon}, 5, 0, PoolExhausted, 0},
+		{"Left", Window{}, Window{}, 2, 0, 0, 0},
+		{"Taken", Window{}, Window{}, 1, 0, PoolExhausted, 0},
+		{"Empty", Window{}, Window{}, 0, 0, PoolExhausted, 0},
+		{"HeldByOthers", Window{}, Window{}, 0, 1, 0, 0},
+		{"Expired", Window{IssueEnd: now}, Window{}, 5, 0, PoolExhausted, 0},
+		{"NoLongerUseful", Window{AvailableTill: now}, Window{}, 5, 0, PoolExhausted, 0},
+		{"NotYet", Window{IssueStart: after}, Window{}, 5, 0, NoCodeInWindow, 5},
+		{"NeverAny", Window{IssueStart: after, IssueEnd: now}, Window{}, 5, 0, PoolExhausted, 0},
+		{"PoolOpen", Window{}, Window{IssueStart: now, IssueEnd: after}, 5, 0, 0, 0},
+		{"PoolNotYet", Window{}, Window{IssueStart: after}, 5, 0, NoCodeInWindow, 5},
+		{"PoolOver", Window{}, Window{IssueEnd: now}, 5, 0, NoCodeInWindow, 5},
+		{"PoolOverEarlier", Window{IssueStart: after}, Window{IssueEnd: now}, 5, 0, NoCodeInWindow, 5},
+		{"PoolOverAllExpired", Window{IssueEnd: now}, Window{IssueEnd: before}, 5, 0, PoolExhausted, 0},
+		{"PoolNotYetEmpty", Window{}, Window{IssueStart: after}, 0, 0, PoolExhausted, 0},
+		{"PoolNotYetHeldByOthers", Window{}, Window{IssueStart: after}, 0, 1, 0, 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			pool := &Pool{Key: 1, ID: "p", State: Active, Revision: 7, IssueStart: c.pool.IssueStart, IssueEnd: c.pool.IssueEnd}
 			run := &Run{Lot: &Lot{Window: c.window}, Hi: c.codes}
 			plan := Assign(noon, []Batch{{
 				Requests: []Request{{PoolID: "p", RequestID: "1", CustomerID: "c"}, {PoolID: "p", RequestID: "2", CustomerID: "c"}},
@@ -438,7 +457,7 @@ func TestAssignStock(t *testing.T) {
 			}
 			var want []Evidence
 			if c.want != 0 {
-				want = []Evidence{{Pool: 1, Revision: 7, Left: c.left, At: noon}}
+				want = []Evidence{{Pool: 1, Revision: 7, Left: c.left, At: noon, IssueStart: c.pool.IssueStart, IssueEnd: c.pool.IssueEnd}}
 			}
 			if diff := gocmp.Diff(want, plan.Evidence); diff != "" {
 				t.Errorf("evidence (-want +got):\n%s", diff)

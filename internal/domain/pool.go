@@ -72,6 +72,8 @@ type Pool struct {
 	CheckIssued   bool
 	Validity      Period // from issue; zero: none
 	Processing    Processing
+	IssueStart    time.Time // nothing is issued before; zero: that side is open
+	IssueEnd      time.Time // nothing is issued from then on; zero: that side is open
 
 	State      State
 	Mode       Mode
@@ -80,6 +82,13 @@ type Pool struct {
 	CreatedAt  time.Time
 	LaunchedAt time.Time // zero: never
 	ArchivedAt time.Time // zero: never
+}
+
+// PoolFilter says which pools are asked for. What is empty means any.
+type PoolFilter struct {
+	CampaignID string
+	State      State
+	Text       string // in the name, in any case, or in the id
 }
 
 var (
@@ -137,17 +146,28 @@ func (c Campaign) Check() error {
 }
 
 // Check returns an *Invalid that names every setting which breaks a rule.
-func (p Pool) Check() error {
+func (p Pool) Check() error { return p.check(Pool{}) }
+
+// check names, of two settings that exclude each other, the one that came later.
+func (p Pool) check(before Pool) error {
+	checked, noticed := "check_issued", "notify_below"
+	if before.CheckIssued {
+		checked = "multi_use"
+	}
+	if before.Notify {
+		noticed = "multi_use"
+	}
 	var c checker
 	c.want(poolIDForm.MatchString(p.ID), "id", "must be 1 to 63 of a-z, 0-9 and -, and not begin with -")
 	c.want(isName(p.Name), "name", "must be 1 to 200 bytes of text without control characters")
 	c.want(len(p.Description) <= 4096 && isText(p.Description), "description", "must be at most 4096 bytes of text")
 	c.want(parameterForm.MatchString(p.ParameterName), "parameter_name", "must be an identifier: letters, digits and _, not beginning with a digit, at most 63")
 	c.want(p.Processing == Internal || p.Processing == External, "processing", `must be "internal" or "external"`)
-	c.want(!p.MultiUse || !p.CheckIssued, "check_issued", "cannot be combined with multi_use: a code that many may use is not issued to one")
+	c.want(!p.MultiUse || !p.CheckIssued, checked, "multi_use and check_issued exclude each other: a code that many may use is not issued to one")
 	c.want(p.NotifyBelow == nil || *p.NotifyBelow > 0, "notify_below", "must be a number above 0, or null")
 	c.want(!p.Notify || p.NotifyBelow != nil, "notify", "needs notify_below, the threshold")
-	c.want(!p.MultiUse || !p.Notify, "notify_below", "cannot be combined with multi_use: such a pool never runs dry")
+	c.want(!p.MultiUse || !p.Notify, noticed, "multi_use and notify exclude each other: a pool whose codes many may use never runs dry")
+	c.want(p.IssueStart.IsZero() || p.IssueEnd.IsZero() || p.IssueStart.Before(p.IssueEnd), "issue_end", "must be later than issue_start")
 	return c.err()
 }
 
@@ -165,7 +185,17 @@ func (p Pool) CheckEdit(q Pool) error {
 			return err
 		}
 	}
-	return q.Check()
+	return q.check(p)
+}
+
+// CheckAsked returns an *Invalid when an edit from p to q switches the issue
+// check on and nobody has said for how long a code is valid. said: the edit
+// names validity, be it as none.
+func (p Pool) CheckAsked(q Pool, said bool) error {
+	var c checker
+	c.want(said || p.CheckIssued || !q.CheckIssued || !q.Validity.IsZero(), "validity",
+		"is needed with check_issued: how long a code is valid from its issue, such as P30D, or null for no limit")
+	return c.err()
 }
 
 // CheckLaunch returns an *Invalid that names everything still missing.
@@ -181,6 +211,30 @@ func (p Pool) CheckLaunch() error {
 	return c.err()
 }
 
+// Open reports whether the pool's own window lets anything be issued now.
+func (p *Pool) Open(now time.Time) bool {
+	return !now.Before(p.IssueStart) && (p.IssueEnd.IsZero() || now.Before(p.IssueEnd))
+}
+
+// Narrow returns what the pool's own window leaves of a lot's: a code may be
+// issued when both allow it.
+func (p *Pool) Narrow(w Window) Window {
+	if p.IssueStart.After(w.IssueStart) {
+		w.IssueStart = p.IssueStart
+	}
+	if endsBefore(p.IssueEnd, w.IssueEnd) {
+		w.IssueEnd = p.IssueEnd
+	}
+	return w
+}
+
+// Revokes reports whether an edit from p to q makes wrong what partitions know
+// of the codes that they have taken ahead, so that it must take them back.
+func (p *Pool) Revokes(q *Pool) bool {
+	return p.Validity != q.Validity || p.CheckIssued != q.CheckIssued ||
+		!p.IssueStart.Equal(q.IssueStart) || !p.IssueEnd.Equal(q.IssueEnd)
+}
+
 // Valid returns from when until when a code of the lot is valid that this pool
 // issues at the given time; until is zero where nothing bounds it.
 func (p *Pool) Valid(l *Lot, issuedAt time.Time) (from, until time.Time) {
@@ -194,6 +248,18 @@ func (p *Pool) Valid(l *Lot, issuedAt time.Time) (from, until time.Time) {
 		}
 	}
 	return from, until
+}
+
+// ErrMoment is returned for text that is no time to set a bound by.
+var ErrMoment = errors.New("must be a time such as 2026-07-01T00:00:00Z (RFC 3339), in the years 1970 to 9999")
+
+// ParseMoment reads a time that bounds something, to the microsecond.
+func ParseMoment(s string) (time.Time, error) {
+	t, err := time.Parse(time.RFC3339, s)
+	if t = t.UTC().Truncate(time.Microsecond); err != nil || t.Year() < 1970 || t.Year() > 9999 {
+		return time.Time{}, ErrMoment
+	}
+	return t, nil
 }
 
 func isName(s string) bool {

@@ -72,6 +72,10 @@ func TestPoolCheck(t *testing.T) {
 		{"NoticeOff", func(p *Pool) { p.NotifyBelow = number(5) }, nil},
 		{"NotifiedBelowZero", func(p *Pool) { p.Notify, p.NotifyBelow = true, number(0) }, []string{"notify_below"}},
 		{"NoThreshold", func(p *Pool) { p.Notify = true }, []string{"notify"}},
+		{"Window", func(p *Pool) { p.IssueStart, p.IssueEnd = noon, noon.Add(1) }, nil},
+		{"WindowWithoutStart", func(p *Pool) { p.IssueEnd = noon }, nil},
+		{"WindowWithoutEnd", func(p *Pool) { p.IssueStart = noon }, nil},
+		{"EmptyWindow", func(p *Pool) { p.IssueStart, p.IssueEnd = noon, noon }, []string{"issue_end"}},
 		{"Everything", func(p *Pool) { *p = Pool{} }, []string{"id", "name", "parameter_name", "processing"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -100,6 +104,7 @@ func TestPoolCheckEdit(t *testing.T) {
 		{"CheckIssued", func(p *Pool) { p.CheckIssued = true }, nil, nil},
 		{"Validity", func(p *Pool) { p.Validity = Period{Days: 3} }, nil, nil},
 		{"Processing", func(p *Pool) { p.Processing = External }, nil, nil},
+		{"Window", func(p *Pool) { p.IssueStart, p.IssueEnd = noon, noon.Add(1) }, nil, nil},
 		{"BadName", func(p *Pool) { p.Name = "" }, []string{"name"}, []string{"name"}},
 		{"Several", func(p *Pool) { p.ID, p.MultiUse = "winter", true }, nil, []string{"id", "multi_use"}},
 	} {
@@ -116,6 +121,78 @@ func TestPoolCheckEdit(t *testing.T) {
 				wantProblems(t, p.CheckEdit(q), want...)
 			}
 		})
+	}
+}
+
+// TestPoolExclusion: of two settings that exclude each other the one is refused
+// that came later.
+func TestPoolExclusion(t *testing.T) {
+	multi := func(p *Pool) { p.MultiUse = true }
+	check := func(p *Pool) { p.CheckIssued = true }
+	notify := func(p *Pool) { p.Notify, p.NotifyBelow = true, number(5) }
+	both := func(fs ...func(*Pool)) func(*Pool) {
+		return func(p *Pool) {
+			for _, f := range fs {
+				f(p)
+			}
+		}
+	}
+	for _, c := range []struct {
+		name       string
+		have, edit func(*Pool)
+		want       []string
+	}{
+		{"CheckAfterMulti", multi, check, []string{"check_issued"}},
+		{"MultiAfterCheck", check, multi, []string{"multi_use"}},
+		{"NotifyAfterMulti", multi, notify, []string{"notify_below"}},
+		{"MultiAfterNotify", notify, multi, []string{"multi_use"}},
+		{"Together", both(), both(multi, check), []string{"check_issued"}},
+		{"Swapped", check, both(multi, func(p *Pool) { p.CheckIssued = false }), nil},
+		{"SwappedBack", multi, both(check, func(p *Pool) { p.MultiUse = false }), nil},
+		{"NoticeOffFirst", notify, both(multi, func(p *Pool) { p.Notify = false }), nil},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			p := draft()
+			c.have(&p)
+			q := p
+			c.edit(&q)
+			wantProblems(t, p.CheckEdit(q), c.want...)
+		})
+	}
+}
+
+func TestPoolCheckAsked(t *testing.T) {
+	off, on, timed := draft(), draft(), draft()
+	on.CheckIssued = true
+	timed.CheckIssued, timed.Validity = true, Period{Days: 30}
+	wantProblems(t, off.CheckAsked(on, false), "validity")
+	wantProblems(t, off.CheckAsked(on, true))
+	wantProblems(t, off.CheckAsked(timed, false))
+	wantProblems(t, on.CheckAsked(on, false))
+	wantProblems(t, timed.CheckAsked(on, false))
+	wantProblems(t, on.CheckAsked(off, false))
+}
+
+func TestParseMoment(t *testing.T) {
+	for text, want := range map[string]string{
+		"2026-07-01T00:00:00Z":           "2026-07-01T00:00:00Z",
+		"2026-07-01T00:00:00+02:00":      "2026-06-30T22:00:00Z",
+		"2026-07-01T00:00:00.123456789Z": "2026-07-01T00:00:00.123456Z",
+		"1970-01-01T00:00:00Z":           "1970-01-01T00:00:00Z",
+		"9999-12-31T23:59:59Z":           "9999-12-31T23:59:59Z",
+		"1970-01-01T00:00:00+00:01":      "",
+		"9999-12-31T23:59:59-00:01":      "",
+		"0001-01-01T00:00:00Z":           "",
+		"2026-07-01":                     "",
+		"2026-07-01T00:00:00":            "",
+		"2026-02-30T00:00:00Z":           "",
+		"tomorrow":                       "",
+		"":                               "",
+	} {
+		got, err := ParseMoment(text)
+		if (err == nil) != (want != "") || err == nil && EventTime(got) != want {
+			t.Errorf("%q: got %v, %v, want %q", text, got, err, want)
+		}
 	}
 }
 

@@ -42,7 +42,7 @@ func TestLaunchTakesEffect(t *testing.T) {
 		if a := one(pool, "draft", i+1); a.Reason != "pool_not_active" {
 			t.Errorf("draft: got %s %s", a.Type, a.Reason)
 		}
-		if _, err := s.LaunchPool(t.Context(), pool, 0); err != nil {
+		if _, err := s.LaunchPool(t.Context(), "test", pool, 0); err != nil {
 			t.Fatal(err)
 		}
 		if a := one(pool, "launched", i+2); a.Type != "code.issued" {
@@ -55,7 +55,7 @@ func TestLaunchTakesEffect(t *testing.T) {
 		if a := one(pool, "empty", i+3); a.Type != "code.issued" {
 			t.Errorf("refilled: got %s %s", a.Type, a.Reason)
 		}
-		if _, err := s.ArchivePool(t.Context(), pool, 0); err != nil {
+		if _, err := s.ArchivePool(t.Context(), "test", pool, 0); err != nil {
 			t.Fatal(err)
 		}
 		if a := one(pool, "archived", i+4); a.Reason != "pool_not_active" {
@@ -79,7 +79,7 @@ func TestArchiveUnderLoad(t *testing.T) {
 	load := w.Load("p", "r", 240, 10*time.Millisecond, 1<<30)
 	l, r := newLedger(), w.reader(w.names.Outcomes)
 	l.learn(t, r, 5000, 30*time.Second)
-	if _, err := s.ArchivePool(t.Context(), "p", 0); err != nil {
+	if _, err := s.ArchivePool(t.Context(), "test", "p", 0); err != nil {
 		t.Fatal(err)
 	}
 	issued := w.number(`SELECT count(*) FROM issuances`)

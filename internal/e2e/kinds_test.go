@@ -7,6 +7,7 @@ import (
 
 	"github.com/segmentio/kafka-go"
 
+	"promopool/internal/domain"
 	"promopool/internal/kafkatest"
 	"promopool/internal/pgtest"
 	"promopool/internal/postgres"
@@ -48,7 +49,7 @@ func TestMultiUse(t *testing.T) {
 	w.Draft("m")
 	w.exec(`UPDATE pools SET multi_use = true WHERE id = 'm'`)
 	w.AddCodes("m", "m", 3)
-	if _, err := w.store().LaunchPool(t.Context(), "m", 0); err != nil {
+	if _, err := w.store().LaunchPool(t.Context(), "test", "m", 0); err != nil {
 		t.Fatal(err)
 	}
 	w.Serve()
@@ -89,7 +90,7 @@ func TestWindows(t *testing.T) {
 	lot("soon", 2, "-1 day", "1 day")
 	lot("over", 2, "-2 days", "-1 day")
 	lot("next", 2, "4 seconds", "1 day")
-	if _, err := w.store().LaunchPool(t.Context(), "p", 0); err != nil {
+	if _, err := w.store().LaunchPool(t.Context(), "test", "p", 0); err != nil {
 		t.Fatal(err)
 	}
 	opens := time.Now().Add(4 * time.Second)
@@ -111,6 +112,42 @@ func TestWindows(t *testing.T) {
 	for _, want := range []string{"c0de-next-0", "c0de-next-1", "pool_exhausted"} {
 		if got := one(); got != want {
 			t.Errorf("got %s, want %s", got, want)
+		}
+	}
+	w.Verify()
+}
+
+// TestPoolWindow: a request is decided by the pool's own window as it was last
+// answered to be, and the auditor finds the window of the time in the history.
+func TestPoolWindow(t *testing.T) {
+	w := newWorld(t)
+	w.Draft("p")
+	w.AddCodes("p", "code", 6000)
+	if _, err := w.store().LaunchPool(t.Context(), "test", "p", 0); err != nil {
+		t.Fatal(err)
+	}
+	w.Serve()
+	r := w.reader(w.names.Outcomes)
+	now := time.Now().UTC().Truncate(time.Microsecond)
+	for n, step := range []struct {
+		start, end time.Time
+		want       string
+	}{
+		{time.Time{}, now.Add(time.Hour), ""},
+		{time.Time{}, now.Add(-time.Hour), "no_code_in_window"},
+		{now.Add(-time.Hour), time.Time{}, ""},
+		{now.Add(time.Hour), now.Add(2 * time.Hour), "no_code_in_window"},
+		{time.Time{}, time.Time{}, ""},
+	} {
+		if _, err := w.store().UpdatePool(t.Context(), "test", "p", 0, func(p domain.Pool) (domain.Pool, error) {
+			p.IssueStart, p.IssueEnd = step.start, step.end
+			return p, nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+		w.Send(ask{pool: "p", request: fmt.Sprint(n), customer: "c"})
+		if a := r.Answers(1, 20*time.Second)[0]; a.Reason != step.want || (a.Code == "") == (step.want == "") {
+			t.Errorf("window %d: got %s %s, want %q", n, a.Type, a.Reason, step.want)
 		}
 	}
 	w.Verify()

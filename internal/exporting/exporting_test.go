@@ -41,11 +41,11 @@ func newWorld(t testing.TB, p domain.Pool) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { w.conn.Close(context.Background()) })
-	if _, err := w.store.CreateCampaign(t.Context(), domain.Campaign{ID: "spring", Name: "Spring"}, false); err != nil {
+	if _, err := w.store.CreateCampaign(t.Context(), "test", domain.Campaign{ID: "spring", Name: "Spring"}, false); err != nil {
 		t.Fatal(err)
 	}
 	p.ID, p.CampaignID, p.Name, p.Description, p.ParameterName, p.Processing = "mugs", "spring", "Mugs", "for tests", "promo_code", domain.Internal
-	if w.pool, err = w.store.CreatePool(t.Context(), p, false); err != nil {
+	if w.pool, err = w.store.CreatePool(t.Context(), "test", p, false); err != nil {
 		t.Fatal(err)
 	}
 	return w
@@ -148,7 +148,7 @@ func TestExportMultiUse(t *testing.T) {
 	w.lot("a", 7)
 	w.lot("b", 3)
 	w.lot("c", 2)
-	if _, err := w.store.LaunchPool(t.Context(), "mugs", 0); err != nil {
+	if _, err := w.store.LaunchPool(t.Context(), "test", "mugs", 0); err != nil {
 		t.Fatal(err)
 	}
 	// Partitions that take turns, finish their runs, and are folded away.
@@ -200,7 +200,7 @@ func TestExportPoolDeleted(t *testing.T) {
 	written := 0
 	err := exporting.New(w.store).WriteCodes(t.Context(), &w.pool, "", writerFunc(func(b []byte) (int, error) {
 		if written == 0 {
-			if err := w.store.DeletePool(context.Background(), "mugs", 0); err != nil {
+			if err := w.store.DeletePool(context.Background(), "test", "mugs", 0); err != nil {
 				t.Error(err)
 			}
 		}

@@ -21,26 +21,30 @@ import (
 )
 
 // Campaigns is what the interface needs of the store for campaigns. A change is
-// durable on return. The errors are those of package domain; after
+// durable on return, and remembered as made by who. The errors are those of package domain; after
 // domain.ErrAway nothing has changed, after domain.ErrUnsure it may have.
 type Campaigns interface {
-	CreateCampaign(ctx context.Context, c domain.Campaign, numbered bool) (domain.Campaign, error)
-	ListCampaigns(ctx context.Context, after string, limit int) ([]domain.Campaign, error)
+	CreateCampaign(ctx context.Context, who domain.Actor, c domain.Campaign, numbered bool) (domain.Campaign, error)
+	ListCampaigns(ctx context.Context, text, after string, limit int) ([]domain.Campaign, error)
 	Campaign(ctx context.Context, id string) (domain.Campaign, error)
-	RenameCampaign(ctx context.Context, id, name string) (domain.Campaign, error)
-	DeleteCampaign(ctx context.Context, id string) error
+	RenameCampaign(ctx context.Context, who domain.Actor, id, name string) (domain.Campaign, error)
+	DeleteCampaign(ctx context.Context, who domain.Actor, id string) error
+	// CampaignHistory returns entries below a number, the newest first.
+	CampaignHistory(ctx context.Context, id string, below int64, limit int) ([]domain.Entry, error)
 }
 
 // Pools is what the interface needs of the store for pools, on the same terms.
 // A version of 0 is any.
 type Pools interface {
-	CreatePool(ctx context.Context, p domain.Pool, numbered bool) (domain.Pool, error)
-	ListPools(ctx context.Context, campaign string, state domain.State, after string, limit int) ([]domain.Pool, error)
+	CreatePool(ctx context.Context, who domain.Actor, p domain.Pool, numbered bool) (domain.Pool, error)
+	ListPools(ctx context.Context, which domain.PoolFilter, after string, limit int) ([]domain.Pool, error)
 	Pool(ctx context.Context, id string) (domain.Pool, error)
-	UpdatePool(ctx context.Context, id string, version int64, edit func(domain.Pool) (domain.Pool, error)) (domain.Pool, error)
-	LaunchPool(ctx context.Context, id string, version int64) (domain.Pool, error)
-	ArchivePool(ctx context.Context, id string, version int64) (domain.Pool, error)
-	DeletePool(ctx context.Context, id string, version int64) error
+	UpdatePool(ctx context.Context, who domain.Actor, id string, version int64, edit func(domain.Pool) (domain.Pool, error)) (domain.Pool, error)
+	LaunchPool(ctx context.Context, who domain.Actor, id string, version int64) (domain.Pool, error)
+	ArchivePool(ctx context.Context, who domain.Actor, id string, version int64) (domain.Pool, error)
+	DeletePool(ctx context.Context, who domain.Actor, id string, version int64) error
+	// PoolHistory returns entries below a number, the newest first.
+	PoolHistory(ctx context.Context, id string, below int64, limit int) ([]domain.Entry, error)
 }
 
 // Stocks is what the interface needs of the store to tell of codes.

@@ -13,6 +13,7 @@ func (a *api) campaignRoutes(mux *http.ServeMux) {
 	a.handle(mux, "GET /v1/campaigns/{id}", a.readCampaign)
 	a.handle(mux, "PATCH /v1/campaigns/{id}", a.renameCampaign)
 	a.handle(mux, "DELETE /v1/campaigns/{id}", a.deleteCampaign)
+	a.handle(mux, "GET /v1/campaigns/{id}/history", a.readHistory(a.Campaigns.CampaignHistory))
 }
 
 type campaignView struct {
@@ -31,6 +32,10 @@ var campaignFields = setters[domain.Campaign]{
 }
 
 func (a *api) createCampaign(w http.ResponseWriter, r *http.Request) error {
+	who, err := actorOf(r)
+	if err != nil {
+		return err
+	}
 	o, err := readObject(w, r)
 	if err != nil {
 		return err
@@ -43,7 +48,7 @@ func (a *api) createCampaign(w http.ResponseWriter, r *http.Request) error {
 	if !chosen {
 		c.ID = idFrom(c.Name, "campaign")
 	}
-	if c, err = a.Campaigns.CreateCampaign(r.Context(), c, !chosen); err != nil {
+	if c, err = a.Campaigns.CreateCampaign(r.Context(), who, c, !chosen); err != nil {
 		return err
 	}
 	w.Header().Set("Location", "/v1/campaigns/"+url.PathEscape(c.ID))
@@ -51,11 +56,15 @@ func (a *api) createCampaign(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (a *api) listCampaigns(w http.ResponseWriter, r *http.Request) error {
-	p, err := pageOf(r)
+	p, err := pageOf(r, "q")
 	if err != nil {
 		return err
 	}
-	all, err := a.Campaigns.ListCampaigns(r.Context(), p.after, p.limit+1)
+	text, err := p.text()
+	if err != nil {
+		return err
+	}
+	all, err := a.Campaigns.ListCampaigns(r.Context(), text, p.after, p.limit+1)
 	if err != nil {
 		return err
 	}
@@ -81,6 +90,10 @@ func (a *api) renameCampaign(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	who, err := actorOf(r)
+	if err != nil {
+		return err
+	}
 	o, err := readObject(w, r, mergePatch)
 	if err != nil {
 		return err
@@ -92,7 +105,7 @@ func (a *api) renameCampaign(w http.ResponseWriter, r *http.Request) error {
 	if err := renameFields.apply(o, &c); err != nil {
 		return err
 	}
-	if c, err = a.Campaigns.RenameCampaign(r.Context(), id, c.Name); err != nil {
+	if c, err = a.Campaigns.RenameCampaign(r.Context(), who, id, c.Name); err != nil {
 		return err
 	}
 	return answer(w, http.StatusOK, viewCampaign(c))
@@ -103,7 +116,11 @@ func (a *api) deleteCampaign(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if err := a.Campaigns.DeleteCampaign(r.Context(), id); err != nil {
+	who, err := actorOf(r)
+	if err != nil {
+		return err
+	}
+	if err := a.Campaigns.DeleteCampaign(r.Context(), who, id); err != nil {
 		return err
 	}
 	w.WriteHeader(http.StatusNoContent)

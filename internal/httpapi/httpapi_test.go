@@ -219,7 +219,7 @@ func TestWalk(t *testing.T) {
 	want := map[string]any{
 		"id": "ete-2026-20", "campaign_id": "summer", "name": "Été 2026: -20 %", "description": "", "parameter_name": "promo_code",
 		"notify": true, "notify_below": 5.0, "multi_use": false, "check_issued": false, "validity": nil, "processing": "internal",
-		"state": "draft", "version": 1.0, "created_at": p.Get("created_at"), "launched_at": nil, "archived_at": nil,
+		"issue_start": nil, "issue_end": nil, "state": "draft", "version": 1.0, "created_at": p.Get("created_at"), "launched_at": nil, "archived_at": nil,
 	}
 	var got map[string]any
 	if err := json.Unmarshal(p.body, &got); err != nil {
@@ -241,6 +241,12 @@ func TestWalk(t *testing.T) {
 		t.Errorf("got %s with tag %s", edit.body, edit.Header.Get("ETag"))
 	}
 	s.Want(412, "PATCH", pool, `{"name": "late"}`, "If-Match", tag)
+	if list := s.Want(200, "GET", "/v1/pools?q=%C3%A9T%C3%89", ""); len(list.Get("items").([]any)) != 1 {
+		t.Errorf("got %s", list.body)
+	}
+	if list := s.Want(200, "GET", "/v1/campaigns?q=winter", ""); len(list.Get("items").([]any)) != 0 {
+		t.Errorf("got %s", list.body)
+	}
 	s.Fill("ete-2026-20", 2, "A/1", "B 2", "..", "é", "100%")
 	file := s.Want(202, "POST", pool+"/imports", "code;note\nC-3;\n100%;\nC-3;\n", "Content-Type", "text/csv", "Content-Disposition", `attachment; filename="more.csv"`)
 	task := file.Header.Get("Location")
@@ -282,6 +288,12 @@ func TestWalk(t *testing.T) {
 	s.Want(200, "POST", pool+"/archive", "")
 	s.Want(409, "POST", pool+"/launch", "")
 	s.Want(409, "DELETE", "/v1/campaigns/summer", "")
+	if list := s.Want(200, "GET", pool+"/history", ""); len(list.Get("items").([]any)) != 4 {
+		t.Errorf("got %s", list.body)
+	}
+	if list := s.Want(200, "GET", "/v1/campaigns/summer/history", ""); len(list.Get("items").([]any)) != 2 {
+		t.Errorf("got %s", list.body)
+	}
 	s.Want(201, "POST", "/v1/campaigns", `{"id": "brief", "name": "Brief"}`)
 	s.Want(201, "POST", "/v1/pools", `{"campaign_id": "brief", "name": "x", "id": "gone"}`)
 	file = s.Want(202, "POST", "/v1/pools/gone/imports", strings.Repeat("A\n", uploadLimit/2), "Content-Type", "text/plain")
@@ -389,6 +401,21 @@ func TestProblems(t *testing.T) {
 		{name: "OddTag", method: "DELETE", path: "/v1/pools/beach", header: []string{"If-Match", `1`}, status: 412, kind: "stale"},
 		{name: "StaleDelete", method: "DELETE", path: "/v1/pools/beach", header: []string{"If-Match", `"9"`}, status: 412, kind: "stale"},
 
+		{name: "NoMoment", method: "PATCH", path: "/v1/pools/live", body: `{"issue_end": "2026-07-01"}`, status: 422, kind: "invalid-settings", says: `"issue_end"`},
+		{name: "MomentNoText", method: "POST", path: "/v1/pools", body: create(`, "issue_start": 5`), status: 422, kind: "invalid-settings", says: "or null"},
+		{name: "MomentTooEarly", method: "POST", path: "/v1/pools", body: create(`, "issue_start": "0001-01-01T00:00:00Z"`), status: 422, kind: "invalid-settings", says: "1970"},
+		{name: "EndBeforeStart", method: "PATCH", path: "/v1/pools/live", body: `{"issue_start": "2026-07-01T00:00:00Z", "issue_end": "2026-07-01T01:00:00+01:00"}`, status: 422, kind: "invalid-settings", says: `"issue_end"`},
+		{name: "EmptyActor", method: "PATCH", path: "/v1/pools/beach", body: `{"name": "y"}`, header: []string{"Promopool-Actor", " "}, status: 400, kind: "bad-request", says: "Promopool-Actor"},
+		{name: "LongActor", method: "DELETE", path: "/v1/pools/beach", header: []string{"Promopool-Actor", strings.Repeat("a", 201)}, status: 400, kind: "bad-request", says: "200"},
+		{name: "BrokenActor", method: "POST", path: "/v1/campaigns", body: `{"name": "y"}`, header: []string{"Promopool-Actor", "\xff"}, status: 400, kind: "bad-request", says: "UTF-8"},
+		{name: "TabbedActor", method: "POST", path: "/v1/pools/beach/launch", header: []string{"Promopool-Actor", "a\tb"}, status: 400, kind: "bad-request", says: "control"},
+		{name: "HistoryOfNoPool", method: "GET", path: "/v1/pools/none/history", status: 404, kind: "not-found"},
+		{name: "HistoryOfNoCampaign", method: "GET", path: "/v1/campaigns/none/history", status: 404, kind: "not-found"},
+		{name: "HistoryCursor", method: "GET", path: "/v1/pools/beach/history?cursor=YQ", status: 400, kind: "bad-request", says: "cursor"},
+		{name: "HistoryFilter", method: "GET", path: "/v1/pools/beach/history?actor=anna", status: 400, kind: "bad-request"},
+		{name: "NULSearch", method: "GET", path: "/v1/pools?q=%00", status: 400, kind: "bad-request", says: "q must"},
+		{name: "BrokenSearch", method: "GET", path: "/v1/campaigns?q=%ff", status: 400, kind: "bad-request", says: "q must"},
+
 		{name: "Limit", method: "GET", path: "/v1/pools?limit=0", status: 400, kind: "bad-request", says: "limit"},
 		{name: "Cursor", method: "GET", path: "/v1/pools?cursor=!", status: 400, kind: "bad-request", says: "cursor"},
 		{name: "OddCursor", method: "GET", path: "/v1/campaigns?cursor=AAAA", status: 400, kind: "bad-request", says: "cursor"},
@@ -447,6 +474,9 @@ func TestPatch(t *testing.T) {
 		{`{"check_issued": null, "validity": null}`, map[string]any{"check_issued": false, "validity": nil}},
 		{`{"check_issued": true, "validity": null}`, map[string]any{"check_issued": true, "validity": nil}},
 		{`{"check_issued": false, "multi_use": true}`, map[string]any{"multi_use": true}},
+		{`{"issue_start": "2026-07-01T02:00:00+02:00"}`, map[string]any{"issue_start": "2026-07-01T00:00:00Z", "issue_end": nil}},
+		{`{"issue_end": "2026-09-01T00:00:00.1234567Z"}`, map[string]any{"issue_start": "2026-07-01T00:00:00Z", "issue_end": "2026-09-01T00:00:00.123456Z"}},
+		{`{"issue_start": null}`, map[string]any{"issue_start": nil, "issue_end": "2026-09-01T00:00:00.123456Z"}},
 		{`{"description": null, "parameter_name": null, "processing": null, "multi_use": null}`,
 			map[string]any{"description": "", "parameter_name": "promo_code", "processing": "internal", "multi_use": false}},
 		{`{"id": "shore", "name": "Shore"}`, map[string]any{"id": "shore", "name": "Shore"}},
@@ -488,6 +518,89 @@ func TestPages(t *testing.T) {
 	}
 	if r := s.Want(200, "GET", "/v1/pools?limit=7", ""); r.Get("next") != nil {
 		t.Errorf("got a next page %v that would be empty", r.Get("next"))
+	}
+}
+
+// TestHistory: who, what from and what to, the newest first and page by page,
+// under whatever id the pool has now.
+func TestHistory(t *testing.T) {
+	s := open(t)
+	anna, zoya := []string{"Promopool-Actor", "anna"}, []string{"Promopool-Actor", " Зоя "}
+	s.Want(201, "POST", "/v1/pools", `{"campaign_id": "summer", "name": "Beach", "notify_below": 9007199254740993}`, anna...)
+	s.Want(200, "PATCH", "/v1/pools/beach", `{"id": "shore", "issue_end": "2026-09-01T00:00:00Z", "name": "Beach", "notify": false}`, zoya...)
+	s.Want(200, "PATCH", "/v1/pools/shore", `{"name": "Beach"}`, zoya...) // changes nothing
+	s.Want(422, "PATCH", "/v1/pools/shore", `{"name": ""}`, zoya...)
+	s.Want(409, "POST", "/v1/pools/shore/launch", "", zoya...)
+	s.Want(200, "PATCH", "/v1/pools/shore", `{"description": "Ten off.", "check_issued": true, "validity": "P30D"}`)
+	s.Want(200, "POST", "/v1/pools/shore/launch", "", anna...)
+	s.Want(200, "POST", "/v1/pools/shore/launch", "", zoya...) // it is launched
+	s.Want(200, "POST", "/v1/pools/shore/archive", "", anna...)
+
+	var got []string
+	query := url.Values{"limit": {"2"}}
+	for {
+		r := s.Want(200, "GET", "/v1/pools/shore/history?"+query.Encode(), "")
+		for _, item := range r.Get("items").([]any) {
+			e := item.(map[string]any)
+			changes, err := json.Marshal(e["changes"])
+			if err != nil {
+				t.Fatal(err)
+			}
+			if e["action"] == "pool.created" {
+				// Numbers are told to the last digit.
+				if !strings.Contains(string(r.body), `"notify_below":{"from":null,"to":9007199254740993}`) {
+					t.Errorf("got %s", r.body)
+				}
+				changes = nil
+			}
+			got = append(got, strings.TrimSpace(fmt.Sprint(e["version"], " ", e["actor"], " ", e["action"], " ", string(changes))))
+		}
+		next, ok := r.Get("next").(string)
+		if !ok {
+			break
+		}
+		query.Set("cursor", next)
+	}
+	want := []string{
+		`5 anna pool.archived {"state":{"from":"active","to":"archived"}}`,
+		`4 anna pool.launched {"state":{"from":"draft","to":"active"}}`,
+		`3 anonymous pool.edited {"check_issued":{"from":false,"to":true},"description":{"from":"","to":"Ten off."},"validity":{"from":null,"to":"P30D"}}`,
+		`2 Зоя pool.edited {"id":{"from":"beach","to":"shore"},"issue_end":{"from":null,"to":"2026-09-01T00:00:00Z"},"notify":{"from":true,"to":false}}`,
+		`1 anna pool.created`,
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	s.Want(200, "PATCH", "/v1/campaigns/summer", `{"name": "Été"}`, zoya...)
+	r := s.Want(200, "GET", "/v1/campaigns/summer/history?limit=1", "")
+	if !strings.Contains(string(r.body), `"changes":{"name":{"from":"Summer","to":"Été"}},"version":null,"revision":null`) {
+		t.Errorf("got %s", r.body)
+	}
+}
+
+// TestExclusions: what excludes each other does so in whatever order it comes,
+// and is told of at the field that came last.
+func TestExclusions(t *testing.T) {
+	s := open(t)
+	s.Want(201, "POST", "/v1/pools", `{"campaign_id": "summer", "name": "beach"}`)
+	for _, step := range []struct{ patch, refused string }{
+		{`{"check_issued": true}`, "validity"},
+		{`{"check_issued": true, "validity": null}`, ""},
+		{`{"multi_use": true}`, "multi_use"},
+		{`{"multi_use": true, "check_issued": false}`, ""},
+		{`{"check_issued": true, "validity": null}`, "check_issued"},
+		{`{"notify_below": 5}`, "notify_below"},
+		{`{"multi_use": false, "notify_below": 5, "check_issued": true, "validity": "P1D"}`, ""},
+		{`{"multi_use": true, "check_issued": false}`, "multi_use"},
+	} {
+		if step.refused == "" {
+			s.Want(200, "PATCH", "/v1/pools/beach", step.patch)
+			continue
+		}
+		r := s.Want(422, "PATCH", "/v1/pools/beach", step.patch)
+		if got := r.Get("errors").([]any)[0].(map[string]any)["field"]; got != step.refused {
+			t.Errorf("%s: got %v, want %s", step.patch, got, step.refused)
+		}
 	}
 }
 

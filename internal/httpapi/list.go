@@ -3,10 +3,14 @@ package httpapi
 import (
 	"encoding/base64"
 	"fmt"
+	"math"
 	"net/http"
 	"net/url"
 	"slices"
 	"strconv"
+	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"promopool/internal/domain"
 )
@@ -50,6 +54,28 @@ func pageOf(r *http.Request, filters ...string) (page, error) {
 		p.after = string(after)
 	}
 	return p, nil
+}
+
+// text is what is searched for; empty: nothing.
+func (p *page) text() (string, error) {
+	text := p.query.Get("q")
+	if len(text) > 200 || !utf8.ValidString(text) || strings.ContainsFunc(text, unicode.IsControl) {
+		return "", problemOf(badRequest, "q must be at most 200 bytes of text without control characters")
+	}
+	return text, nil
+}
+
+// below is the number that an entry of the page must be below, where the
+// newest come first.
+func (p *page) below() (int64, error) {
+	if p.after == "" {
+		return math.MaxInt64, nil
+	}
+	n, err := strconv.ParseInt(p.after, 10, 64)
+	if err != nil {
+		return 0, problemOf(badRequest, `cursor must be the "next" of the page before`)
+	}
+	return n, nil
 }
 
 // listView is one page of a list.

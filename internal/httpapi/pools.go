@@ -20,6 +20,7 @@ func (a *api) poolRoutes(mux *http.ServeMux) {
 	a.handle(mux, "DELETE /v1/pools/{id}", a.deletePool)
 	a.handle(mux, "POST /v1/pools/{id}/launch", a.movePool(a.Pools.LaunchPool))
 	a.handle(mux, "POST /v1/pools/{id}/archive", a.movePool(a.Pools.ArchivePool))
+	a.handle(mux, "GET /v1/pools/{id}/history", a.readHistory(a.Pools.PoolHistory))
 }
 
 type poolView struct {
@@ -34,6 +35,8 @@ type poolView struct {
 	CheckIssued   bool              `json:"check_issued"`
 	Validity      *string           `json:"validity"`
 	Processing    domain.Processing `json:"processing"`
+	IssueStart    *string           `json:"issue_start"`
+	IssueEnd      *string           `json:"issue_end"`
 	State         domain.State      `json:"state"`
 	Version       int64             `json:"version"`
 	CreatedAt     string            `json:"created_at"`
@@ -46,6 +49,7 @@ func viewPool(p domain.Pool) poolView {
 		ID: p.ID, CampaignID: p.CampaignID, Name: p.Name, Description: p.Description,
 		ParameterName: p.ParameterName, Notify: p.Notify, NotifyBelow: p.NotifyBelow,
 		MultiUse: p.MultiUse, CheckIssued: p.CheckIssued, Processing: p.Processing,
+		IssueStart: viewTime(p.IssueStart), IssueEnd: viewTime(p.IssueEnd),
 		State: p.State, Version: p.Version,
 		CreatedAt: domain.EventTime(p.CreatedAt), LaunchedAt: viewTime(p.LaunchedAt), ArchivedAt: viewTime(p.ArchivedAt),
 	}
@@ -72,6 +76,10 @@ func answerPool(w http.ResponseWriter, status int, p domain.Pool) error {
 }
 
 func (a *api) createPool(w http.ResponseWriter, r *http.Request) error {
+	who, err := actorOf(r)
+	if err != nil {
+		return err
+	}
 	o, err := readObject(w, r)
 	if err != nil {
 		return err
@@ -81,7 +89,7 @@ func (a *api) createPool(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	_, chosen := o["id"]
-	if p, err = a.Pools.CreatePool(r.Context(), p, !chosen); err != nil {
+	if p, err = a.Pools.CreatePool(r.Context(), who, p, !chosen); err != nil {
 		return err
 	}
 	w.Header().Set("Location", "/v1/pools/"+url.PathEscape(p.ID))
@@ -89,20 +97,23 @@ func (a *api) createPool(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (a *api) listPools(w http.ResponseWriter, r *http.Request) error {
-	p, err := pageOf(r, "campaign_id", "state")
+	p, err := pageOf(r, "campaign_id", "state", "q")
 	if err != nil {
 		return err
 	}
-	campaign, state := p.query.Get("campaign_id"), domain.State(p.query.Get("state"))
-	switch state {
+	which := domain.PoolFilter{CampaignID: p.query.Get("campaign_id"), State: domain.State(p.query.Get("state"))}
+	if which.Text, err = p.text(); err != nil {
+		return err
+	}
+	switch which.State {
 	case "", domain.Draft, domain.Active, domain.Archived:
 	default:
 		return problemOf(badRequest, "state must be draft, active or archived")
 	}
-	if campaign != "" && domain.CheckID(campaign) != nil {
+	if which.CampaignID != "" && domain.CheckID(which.CampaignID) != nil {
 		return problemOf(badRequest, "campaign_id must be the id of a campaign")
 	}
-	all, err := a.Pools.ListPools(r.Context(), campaign, state, p.after, p.limit+1)
+	all, err := a.Pools.ListPools(r.Context(), which, p.after, p.limit+1)
 	if err != nil {
 		return err
 	}
@@ -129,11 +140,15 @@ func (a *api) editPool(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	who, err := actorOf(r)
+	if err != nil {
+		return err
+	}
 	o, err := readObject(w, r, mergePatch)
 	if err != nil {
 		return err
 	}
-	p, err := a.Pools.UpdatePool(r.Context(), id, version, func(p domain.Pool) (domain.Pool, error) { return edited(p, o) })
+	p, err := a.Pools.UpdatePool(r.Context(), who, id, version, func(p domain.Pool) (domain.Pool, error) { return edited(p, o) })
 	if err != nil {
 		return err
 	}
@@ -145,7 +160,11 @@ func (a *api) deletePool(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if err := a.Pools.DeletePool(r.Context(), id, version); err != nil {
+	who, err := actorOf(r)
+	if err != nil {
+		return err
+	}
+	if err := a.Pools.DeletePool(r.Context(), who, id, version); err != nil {
 		return err
 	}
 	w.WriteHeader(http.StatusNoContent)
@@ -153,13 +172,17 @@ func (a *api) deletePool(w http.ResponseWriter, r *http.Request) error {
 }
 
 // movePool handles launch and archive; their bodies mean nothing.
-func (a *api) movePool(move func(ctx context.Context, id string, version int64) (domain.Pool, error)) handler {
+func (a *api) movePool(move func(ctx context.Context, who domain.Actor, id string, version int64) (domain.Pool, error)) handler {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		id, version, err := pathVersion(r)
 		if err != nil {
 			return err
 		}
-		p, err := move(r.Context(), id, version)
+		who, err := actorOf(r)
+		if err != nil {
+			return err
+		}
+		p, err := move(r.Context(), who, id, version)
 		if err != nil {
 			return err
 		}

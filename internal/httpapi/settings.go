@@ -3,7 +3,9 @@ package httpapi
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"strings"
+	"time"
 
 	"github.com/gosimple/slug"
 
@@ -26,7 +28,30 @@ var poolFields = setters[domain.Pool]{
 	"check_issued":   orDefault(func(p *domain.Pool) *bool { return &p.CheckIssued }, false, "true or false"),
 	"validity":       setValidity,
 	"processing":     orDefault(func(p *domain.Pool) *domain.Processing { return &p.Processing }, domain.Internal, "text"),
+	"issue_start":    moment(func(p *domain.Pool) *time.Time { return &p.IssueStart }),
+	"issue_end":      moment(func(p *domain.Pool) *time.Time { return &p.IssueEnd }),
 }
+
+// moment makes a setter of a time that null takes away.
+func moment(place func(*domain.Pool) *time.Time) func(*domain.Pool, json.RawMessage) error {
+	return func(p *domain.Pool, value json.RawMessage) error {
+		var text *string
+		if json.Unmarshal(value, &text) != nil {
+			return orNull(domain.ErrMoment)
+		}
+		if *place(p) = (time.Time{}); text == nil {
+			return nil
+		}
+		t, err := domain.ParseMoment(*text)
+		if err != nil {
+			return orNull(err)
+		}
+		*place(p) = t
+		return nil
+	}
+}
+
+func orNull(err error) error { return fmt.Errorf("%w, or null", err) }
 
 func setNotifyBelow(p *domain.Pool, value json.RawMessage) error {
 	p.NotifyBelow = nil // a new number, since the old one belongs to the pool as it was
@@ -78,9 +103,9 @@ func edited(p domain.Pool, o object) (domain.Pool, error) {
 	if _, notify := o["notify"]; below && !notify {
 		q.Notify = q.NotifyBelow != nil
 	}
-	if _, ok := o["validity"]; !ok && q.CheckIssued && !p.CheckIssued && q.Validity.IsZero() {
-		return domain.Pool{}, &domain.Invalid{Problems: []domain.Problem{{Field: "validity",
-			Detail: "is needed with check_issued: how long a code is valid from its issue, such as P30D, or null for no limit"}}}
+	_, said := o["validity"]
+	if err := p.CheckAsked(q, said); err != nil {
+		return domain.Pool{}, err
 	}
 	if domain.CheckID(q.CampaignID) != nil {
 		return domain.Pool{}, &domain.Invalid{Problems: []domain.Problem{{Field: "campaign_id", Detail: "there is no such campaign: create it first"}}}

@@ -273,7 +273,7 @@ func TestImportKilled(t *testing.T) {
 func TestImportWhileIssuing(t *testing.T) {
 	const n = 100_000
 	w := newWorld(t)
-	if _, err := w.store.LaunchPool(t.Context(), "mugs", 0); err != nil {
+	if _, err := w.store.LaunchPool(t.Context(), "test", "mugs", 0); err != nil {
 		t.Fatal(err)
 	}
 	task := w.upload("mugs", numbered("I", n)).Task
@@ -327,13 +327,13 @@ func TestImportPoolClosed(t *testing.T) {
 	const n = 100_000
 	for name, end := range map[string]func(w *world) error{
 		"Archived": func(w *world) error {
-			if _, err := w.store.LaunchPool(w.Context(), "mugs", 0); err != nil {
+			if _, err := w.store.LaunchPool(w.Context(), "test", "mugs", 0); err != nil {
 				return err
 			}
-			_, err := w.store.ArchivePool(w.Context(), "mugs", 0)
+			_, err := w.store.ArchivePool(w.Context(), "test", "mugs", 0)
 			return err
 		},
-		"Deleted": func(w *world) error { return w.store.DeletePool(w.Context(), "mugs", 0) },
+		"Deleted": func(w *world) error { return w.store.DeletePool(w.Context(), "test", "mugs", 0) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -37,7 +37,7 @@ func newWorld(t testing.TB) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { w.conn.Close(context.Background()) })
-	if _, err := w.store.CreateCampaign(t.Context(), domain.Campaign{ID: "spring", Name: "Spring"}, false); err != nil {
+	if _, err := w.store.CreateCampaign(t.Context(), "test", domain.Campaign{ID: "spring", Name: "Spring"}, false); err != nil {
 		t.Fatal(err)
 	}
 	w.pool = w.newPool("mugs", domain.Pool{})
@@ -58,7 +58,7 @@ func (w *world) newPool(id string, p domain.Pool) domain.Pool {
 	w.Helper()
 	p.ID, p.CampaignID, p.Name, p.Description = id, "spring", id, "for tests"
 	p.ParameterName, p.Processing = "promo_code", domain.Internal
-	p, err := w.store.CreatePool(w.Context(), p, false)
+	p, err := w.store.CreatePool(w.Context(), "test", p, false)
 	if err != nil {
 		w.Fatal(err)
 	}

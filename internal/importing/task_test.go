@@ -249,7 +249,7 @@ func TestFileOfPoolDeleted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := w.store.DeletePool(t.Context(), "mugs", 0); err != nil {
+	if err := w.store.DeletePool(t.Context(), "test", "mugs", 0); err != nil {
 		t.Fatal(err)
 	}
 	if n := w.count(`SELECT count(DISTINCT task) FROM import_parts`); n != 1 {

@@ -155,7 +155,7 @@ func (a *attempt) refill(ctx context.Context, id string) (bool, error) {
 		t.p.settleRefill(id)
 		for need > 0 && b.fitting(a.now) < need {
 			had := b.fitting(a.now)
-			if err := t.p.refillNow(ctx, b, need-had); err != nil {
+			if err := t.p.refillNow(ctx, b, need-had, a.now); err != nil {
 				return false, err
 			}
 			// What a window let through that has opened since then is of no use

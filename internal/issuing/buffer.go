@@ -50,6 +50,9 @@ func (b *buffer) left() int64 {
 
 // fitting is how many codes are at hand that may be issued now.
 func (b *buffer) fitting(now time.Time) int64 {
+	if !b.pool.Open(now) {
+		return 0
+	}
 	var n int64
 	for _, r := range b.runs {
 		if r.Lot.Fits(now) {
@@ -164,9 +167,9 @@ func (i *Issuer) load(ctx context.Context, runs []*domain.Run) error {
 	return nil
 }
 
-// refillNow gets codes while a batch waits for them.
-func (p *Partition) refillNow(ctx context.Context, b *buffer, need int64) error {
-	if b.pool.Mode != domain.Ample || b.pool.State != domain.Active {
+// refillNow gets codes while a batch of the given time waits for them.
+func (p *Partition) refillNow(ctx context.Context, b *buffer, need int64, now time.Time) error {
+	if b.pool.Mode != domain.Ample || b.pool.State != domain.Active || !b.pool.Open(now) {
 		return nil
 	}
 	g, err := p.refill(ctx, b.pool, max(b.want(time.Now()), need))
@@ -201,7 +204,7 @@ func (p *Partition) topUp(pools map[string]int64, decided time.Time) {
 			continue
 		}
 		b.usedAt = now
-		if b.refilling || b.grant == 0 || b.pool.Mode != domain.Ample || b.fitting(decided) > b.grant/2 {
+		if b.refilling || b.grant == 0 || b.pool.Mode != domain.Ample || !b.pool.Open(decided) || b.fitting(decided) > b.grant/2 {
 			continue
 		}
 		b.refilling = true

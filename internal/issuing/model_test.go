@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"sync"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 
@@ -22,7 +23,7 @@ func TestModel(t *testing.T) {
 		m := newModel(t, base.on(t))
 		t.Repeat(map[string]func(*rapid.T){
 			"": func(*rapid.T) {}, "publish": m.publish, "work": m.work, "zombie": m.zombie, "takeover": m.takeover,
-			"crash": m.crash, "fill": m.fill, "archive": m.archive, "edit": m.edit, "fault": m.fault,
+			"crash": m.crash, "fill": m.fill, "archive": m.archive, "edit": m.edit, "window": m.window, "fault": m.fault,
 		})
 		m.finish(t)
 	})
@@ -234,8 +235,24 @@ func (m *model) archive(t *rapid.T) {
 func (m *model) edit(t *rapid.T) {
 	id := rapid.SampledFrom(m.pools).Draw(t, "pool")
 	days := rapid.IntRange(1, 3).Draw(t, "days")
-	_, err := m.w.store.UpdatePool(t.Context(), id, 0, func(p domain.Pool) (domain.Pool, error) {
+	_, err := m.w.store.UpdatePool(t.Context(), "test", id, 0, func(p domain.Pool) (domain.Pool, error) {
 		p.Validity = domain.Period{Days: days}
+		return p, nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// window sets or takes away the pool's own issue window.
+func (m *model) window(t *rapid.T) {
+	id := rapid.SampledFrom(m.pools).Draw(t, "pool")
+	hours := rapid.SampledFrom([][2]time.Duration{{}, {}, {-1, 1}, {1, 2}, {-2, -1}}).Draw(t, "window")
+	_, err := m.w.store.UpdatePool(t.Context(), "test", id, 0, func(p domain.Pool) (domain.Pool, error) {
+		p.IssueStart, p.IssueEnd = time.Time{}, time.Time{}
+		if now := time.Now().UTC().Truncate(time.Microsecond); hours[1] != 0 {
+			p.IssueStart, p.IssueEnd = now.Add(hours[0]*time.Hour), now.Add(hours[1]*time.Hour)
+		}
 		return p, nil
 	})
 	if err != nil {

@@ -140,12 +140,12 @@ func TestStatesTakeEffect(t *testing.T) {
 			pause := func() { time.Sleep(40 * time.Millisecond) }
 			pause()
 			p := domain.Pool{ID: id, CampaignID: "summer", Name: id, Description: "d", ParameterName: "code", Processing: domain.Internal}
-			if _, err := w.store.CreatePool(t.Context(), p, false); err != nil {
+			if _, err := w.store.CreatePool(t.Context(), "test", p, false); err != nil {
 				t.Error(err)
 			}
 			say("created")
 			pause()
-			if _, err := w.store.LaunchPool(t.Context(), id, 0); err != nil {
+			if _, err := w.store.LaunchPool(t.Context(), "test", id, 0); err != nil {
 				t.Error(err)
 			}
 			say("launched")
@@ -222,7 +222,7 @@ func TestCrossingLocks(t *testing.T) {
 			case 1:
 				w.Fill(id, 12_000)
 			case 2:
-				_, err := w.store.UpdatePool(t.Context(), id, 0, func(p domain.Pool) (domain.Pool, error) {
+				_, err := w.store.UpdatePool(t.Context(), "test", id, 0, func(p domain.Pool) (domain.Pool, error) {
 					p.Validity = domain.Period{Days: k + 1}
 					return p, nil
 				})

@@ -84,7 +84,7 @@ func newWorld(t *testing.T, settings ...string) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(sql.Close)
-	if _, err := store.CreateCampaign(t.Context(), domain.Campaign{ID: "summer", Name: "Summer"}, false); err != nil {
+	if _, err := store.CreateCampaign(t.Context(), "test", domain.Campaign{ID: "summer", Name: "Summer"}, false); err != nil {
 		t.Fatal(err)
 	}
 	return (&world{store: store, sql: sql}).on(t)
@@ -125,13 +125,13 @@ func (w *world) Pool(id string, n int, edit ...func(*domain.Pool)) {
 		e(&p)
 	}
 	w.multi[id] = p.MultiUse
-	if _, err := w.store.CreatePool(context.Background(), p, false); err != nil {
+	if _, err := w.store.CreatePool(context.Background(), "test", p, false); err != nil {
 		w.Fatal(err)
 	}
 	if n > 0 {
 		w.Fill(id, n)
 	}
-	if _, err := w.store.LaunchPool(context.Background(), id, 0); err != nil {
+	if _, err := w.store.LaunchPool(context.Background(), "test", id, 0); err != nil {
 		w.Fatal(err)
 	}
 }
@@ -162,7 +162,7 @@ func (w *world) Fill(id string, n int, window ...any) {
 
 func (w *world) Archive(id string) {
 	w.Helper()
-	if _, err := w.store.ArchivePool(context.Background(), id, 0); err != nil {
+	if _, err := w.store.ArchivePool(context.Background(), "test", id, 0); err != nil {
 		w.Fatal(err)
 	}
 }

@@ -4,6 +4,10 @@ import (
 	"context"
 	"errors"
 	"strconv"
+	"strings"
+	"unicode"
+
+	"github.com/jackc/pgx/v5"
 
 	"promopool/internal/domain"
 	"promopool/internal/postgres/internal/db"
@@ -11,7 +15,7 @@ import (
 
 // CreateCampaign stores a campaign. Where its id is taken that is
 // domain.ErrTaken, or, with numbered, a number is put behind it.
-func (s *Store) CreateCampaign(ctx context.Context, c domain.Campaign, numbered bool) (domain.Campaign, error) {
+func (s *Store) CreateCampaign(ctx context.Context, who domain.Actor, c domain.Campaign, numbered bool) (domain.Campaign, error) {
 	if err := c.Check(); err != nil {
 		return domain.Campaign{}, err
 	}
@@ -35,7 +39,7 @@ func (s *Store) CreateCampaign(ctx context.Context, c domain.Campaign, numbered 
 			return orAgain(err, numbered)
 		}
 		made = campaignOf(row)
-		return nil
+		return rememberCampaign(ctx, q, row, entry{now, who, domain.CampaignCreated, made.Born()})
 	})
 	return made, err
 }
@@ -63,9 +67,10 @@ func orAgain(err error, numbered bool) error {
 }
 
 // ListCampaigns returns at most limit campaigns in the order of their ids, those
-// after the given one.
-func (s *Store) ListCampaigns(ctx context.Context, after string, limit int) ([]domain.Campaign, error) {
-	rows, err := s.q.CampaignsAfter(ctx, db.CampaignsAfterParams{After: after, AtMost: int32(limit)})
+// after the given one. A text must be in their name, in any case, or in their
+// id; empty: any.
+func (s *Store) ListCampaigns(ctx context.Context, text, after string, limit int) ([]domain.Campaign, error) {
+	rows, err := s.q.CampaignsAfter(ctx, db.CampaignsAfterParams{After: after, Text: text, Pattern: anyCase(text), AtMost: int32(limit)})
 	if err != nil {
 		return nil, asked(err)
 	}
@@ -82,24 +87,61 @@ func (s *Store) Campaign(ctx context.Context, id string) (domain.Campaign, error
 	return campaignOf(row), asked(err)
 }
 
+// anyCase is a regular expression of PostgreSQL that finds the text in any case.
+// The database's own idea of case depends on its locale.
+func anyCase(text string) string {
+	var b strings.Builder
+	for _, r := range text {
+		b.WriteByte('[')
+		for c := r; ; {
+			if strings.ContainsRune(`\[]^-`, c) {
+				b.WriteByte('\\')
+			}
+			b.WriteRune(c)
+			if c = unicode.SimpleFold(c); c == r {
+				break
+			}
+		}
+		b.WriteByte(']')
+	}
+	return b.String()
+}
+
 // RenameCampaign gives a campaign another name; its id stays, since events tell
 // of it. Safe to repeat.
-func (s *Store) RenameCampaign(ctx context.Context, id, name string) (domain.Campaign, error) {
-	if err := (domain.Campaign{ID: id, Name: name}).Check(); err != nil {
+func (s *Store) RenameCampaign(ctx context.Context, who domain.Actor, id, name string) (domain.Campaign, error) {
+	want := domain.Campaign{ID: id, Name: name}
+	if err := want.Check(); err != nil {
 		return domain.Campaign{}, err
 	}
-	var c domain.Campaign
 	err := s.change(ctx, func(q *db.Queries, _ bool) error {
-		row, err := q.RenameCampaign(ctx, db.RenameCampaignParams{ID: id, Name: name})
-		c = campaignOf(row)
-		return orNotFound(err)
+		if err := q.LockCampaign(ctx, id); err != nil {
+			return err
+		}
+		row, err := q.CampaignByID(ctx, id)
+		if err != nil {
+			return orNotFound(err)
+		}
+		before := campaignOf(row)
+		want.CreatedAt = before.CreatedAt
+		if before == want {
+			return nil
+		}
+		now, err := q.Now(ctx)
+		if err != nil {
+			return err
+		}
+		if err := q.RenameCampaign(ctx, db.RenameCampaignParams{Campaign: row.Campaign, Name: name}); err != nil {
+			return err
+		}
+		return rememberCampaign(ctx, q, row, entry{now, who, domain.CampaignRenamed, before.Edits(want)})
 	})
-	return c, err
+	return want, err
 }
 
 // DeleteCampaign removes a campaign that has no pools; with pools it is
 // domain.ErrInUse.
-func (s *Store) DeleteCampaign(ctx context.Context, id string) error {
+func (s *Store) DeleteCampaign(ctx context.Context, who domain.Actor, id string) error {
 	return s.change(ctx, func(q *db.Queries, maybe bool) error {
 		// The foreign key decides; asking first spares its wait for a pool's lock.
 		used, err := q.CampaignHasPools(ctx, id)
@@ -109,11 +151,18 @@ func (s *Store) DeleteCampaign(ctx context.Context, id string) error {
 		if used {
 			return domain.ErrInUse
 		}
-		n, err := q.DeleteCampaign(ctx, id)
-		if err == nil && n == 0 && !maybe {
-			return domain.ErrNotFound
+		row, err := q.DeleteCampaign(ctx, id)
+		switch {
+		case errors.Is(err, pgx.ErrNoRows) && maybe:
+			return nil
+		case err != nil:
+			return orNotFound(err)
 		}
-		return err
+		now, err := q.Now(ctx)
+		if err != nil {
+			return err
+		}
+		return rememberCampaign(ctx, q, row, entry{now, who, domain.CampaignDeleted, campaignOf(row).Gone()})
 	})
 }
 

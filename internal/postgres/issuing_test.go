@@ -270,7 +270,7 @@ func TestRevokeWaits(t *testing.T) {
 	f := d.freeze(&p.Claim, "SELECT 1 FROM runs WHERE partition IS NOT NULL FOR UPDATE")
 	archived := make(chan error, 1)
 	go func() {
-		_, err := d.ArchivePool(d.ctx, "p", 0)
+		_, err := d.ArchivePool(d.ctx, "test", "p", 0)
 		archived <- err
 	}()
 	select {
@@ -520,7 +520,7 @@ func TestMultiUseTexts(t *testing.T) {
 	d := newDesk(t)
 	p := draft("p")
 	p.MultiUse = true
-	if _, err := d.CreatePool(d.ctx, p, false); err != nil {
+	if _, err := d.CreatePool(d.ctx, "test", p, false); err != nil {
 		t.Fatal(err)
 	}
 	d.Fill("p", "c", 3)
@@ -637,7 +637,7 @@ func TestArchivedAt(t *testing.T) {
 	flight := d.freeze(&p.Claim, "SELECT 1 FROM runs WHERE partition IS NOT NULL FOR UPDATE")
 	archived := make(chan domain.Pool, 1)
 	go func() {
-		pool, err := d.ArchivePool(d.ctx, "p", 0)
+		pool, err := d.ArchivePool(d.ctx, "test", "p", 0)
 		if err != nil {
 			d.t.Error(err)
 		}

@@ -15,7 +15,7 @@ import (
 
 // CreatePool stores a draft. Where its id is taken that is domain.ErrTaken, or,
 // with numbered, a number is put behind it.
-func (s *Store) CreatePool(ctx context.Context, p domain.Pool, numbered bool) (domain.Pool, error) {
+func (s *Store) CreatePool(ctx context.Context, who domain.Actor, p domain.Pool, numbered bool) (domain.Pool, error) {
 	if err := p.Check(); err != nil {
 		return domain.Pool{}, err
 	}
@@ -40,12 +40,14 @@ func (s *Store) CreatePool(ctx context.Context, p domain.Pool, numbered bool) (d
 			ID: id, Campaign: campaign, Name: p.Name, Description: p.Description,
 			ParameterName: p.ParameterName, NotifyBelow: p.NotifyBelow, Notify: p.Notify,
 			MultiUse: p.MultiUse, CheckIssued: p.CheckIssued, Validity: validityText(p),
-			Processing: string(p.Processing), CreatedAt: now,
+			Processing: string(p.Processing), IssueStart: stamp(p.IssueStart), IssueEnd: stamp(p.IssueEnd), CreatedAt: now,
 		}); err != nil {
 			return orAgain(err, numbered)
 		}
-		made, err = poolByID(ctx, q, id)
-		return err
+		if made, err = poolByID(ctx, q, id); err != nil {
+			return err
+		}
+		return rememberPool(ctx, q, made, entry{now, who, domain.PoolCreated, made.Born()})
 	})
 	return made, err
 }
@@ -53,7 +55,7 @@ func (s *Store) CreatePool(ctx context.Context, p domain.Pool, numbered bool) (d
 // isStored reports whether the pool is stored exactly so.
 func isStored(ctx context.Context, q *db.Queries, want domain.Pool) bool {
 	have, err := poolByID(ctx, q, want.ID)
-	return err == nil && have.Key == want.Key && have.Version == want.Version && sameSettings(have, want)
+	return err == nil && have.Key == want.Key && have.Version == want.Version && len(have.Edits(&want)) == 0
 }
 
 // holdCampaign finds a campaign and keeps it from being deleted meanwhile.
@@ -65,10 +67,13 @@ func holdCampaign(ctx context.Context, q *db.Queries, id string) (int32, error) 
 	return campaign, err
 }
 
-// ListPools returns at most limit pools in the order of their ids, those after the
-// given one. An empty campaign or state means any.
-func (s *Store) ListPools(ctx context.Context, campaign string, state domain.State, after string, limit int) ([]domain.Pool, error) {
-	rows, err := s.q.PoolsAfter(ctx, db.PoolsAfterParams{After: after, Campaign: campaign, State: string(state), AtMost: int32(limit)})
+// ListPools returns at most limit of the pools that are asked for, in the order
+// of their ids, those after the given one.
+func (s *Store) ListPools(ctx context.Context, which domain.PoolFilter, after string, limit int) ([]domain.Pool, error) {
+	rows, err := s.q.PoolsAfter(ctx, db.PoolsAfterParams{
+		After: after, Campaign: which.CampaignID, State: string(which.State),
+		Text: which.Text, Pattern: anyCase(which.Text), AtMost: int32(limit),
+	})
 	if err != nil {
 		return nil, asked(err)
 	}
@@ -90,7 +95,7 @@ func (s *Store) Pool(ctx context.Context, id string) (domain.Pool, error) {
 // UpdatePool applies an edit to a pool, which may be called several times. A
 // version other than 0 must be the pool's, else that is domain.ErrStale. An
 // edit that changes nothing leaves the version alone.
-func (s *Store) UpdatePool(ctx context.Context, id string, version int64, edit func(domain.Pool) (domain.Pool, error)) (domain.Pool, error) {
+func (s *Store) UpdatePool(ctx context.Context, who domain.Actor, id string, version int64, edit func(domain.Pool) (domain.Pool, error)) (domain.Pool, error) {
 	names := []string{} // taken when the edit is seen to change the id
 	var done domain.Pool
 	err := s.change(ctx, func(q *db.Queries, maybe bool) error {
@@ -115,12 +120,21 @@ func (s *Store) UpdatePool(ctx context.Context, id string, version int64, edit f
 			names = []string{"pool:" + p.ID, "pool:" + want.ID}
 			return errAgain // names come before pools
 		}
-		if sameSettings(p, want) {
+		edits := p.Edits(&want)
+		if len(edits) == 0 {
 			done = p
 			return nil
 		}
-		done, err = setPool(ctx, q, p, want)
-		return err
+		if done, err = setPool(ctx, q, p, want); err != nil {
+			return err
+		}
+		// After setPool, which waits for the batches in flight: none of them issues
+		// by the old settings later than this.
+		now, err := q.Now(ctx)
+		if err != nil {
+			return err
+		}
+		return rememberPool(ctx, q, done, entry{now, who, domain.PoolEdited, edits})
 	})
 	return done, err
 }
@@ -136,7 +150,7 @@ func setPool(ctx context.Context, q *db.Queries, p, want domain.Pool) (domain.Po
 		Pool: p.Key, ID: want.ID, Campaign: campaign, Name: want.Name, Description: want.Description,
 		ParameterName: want.ParameterName, NotifyBelow: want.NotifyBelow, Notify: want.Notify,
 		MultiUse: want.MultiUse, CheckIssued: want.CheckIssued, Validity: validityText(want),
-		Processing: string(want.Processing),
+		Processing: string(want.Processing), IssueStart: stamp(want.IssueStart), IssueEnd: stamp(want.IssueEnd),
 	}); err != nil {
 		return domain.Pool{}, err
 	}
@@ -146,7 +160,7 @@ func setPool(ctx context.Context, q *db.Queries, p, want domain.Pool) (domain.Po
 			return domain.Pool{}, err
 		}
 		err = q.SetRunsUse(ctx, db.SetRunsUseParams{Pool: p.Key, MultiUse: want.MultiUse})
-	case p.State == domain.Active && (p.Validity != want.Validity || p.CheckIssued != want.CheckIssued):
+	case p.State == domain.Active && p.Revokes(&want):
 		err = q.HandBackAll(ctx, p.Key)
 	}
 	if err != nil {
@@ -158,34 +172,34 @@ func setPool(ctx context.Context, q *db.Queries, p, want domain.Pool) (domain.Po
 // LaunchPool makes a draft active. Settings that stand in its way come as
 // domain.ErrNotLaunchable with a *domain.Invalid. Launching an active pool
 // changes nothing, so that a launch whose answer was lost can be repeated.
-func (s *Store) LaunchPool(ctx context.Context, id string, version int64) (domain.Pool, error) {
-	return s.move(ctx, id, version, domain.Active, func(q *db.Queries, p domain.Pool) error {
+func (s *Store) LaunchPool(ctx context.Context, who domain.Actor, id string, version int64) (domain.Pool, error) {
+	return s.move(ctx, id, version, domain.Active, func(q *db.Queries, p domain.Pool) (entry, error) {
 		if err := p.CheckLaunch(); err != nil {
-			return fmt.Errorf("%w: %w", domain.ErrNotLaunchable, err)
+			return entry{}, fmt.Errorf("%w: %w", domain.ErrNotLaunchable, err)
 		}
 		now, err := q.Now(ctx)
 		if err != nil {
-			return err
+			return entry{}, err
 		}
-		return q.LaunchPool(ctx, db.LaunchPoolParams{Pool: p.Key, At: now})
+		return entry{at: now, who: who, action: domain.PoolLaunched}, q.LaunchPool(ctx, db.LaunchPoolParams{Pool: p.Key, At: now})
 	})
 }
 
 // ArchivePool ends an active pool: from its return on nothing is issued from
 // it, since no partition holds codes of it any more. Archiving an archived pool
 // changes nothing.
-func (s *Store) ArchivePool(ctx context.Context, id string, version int64) (domain.Pool, error) {
-	return s.move(ctx, id, version, domain.Archived, func(q *db.Queries, p domain.Pool) error {
+func (s *Store) ArchivePool(ctx context.Context, who domain.Actor, id string, version int64) (domain.Pool, error) {
+	return s.move(ctx, id, version, domain.Archived, func(q *db.Queries, p domain.Pool) (entry, error) {
 		// This waits for the batches in flight, hence the clock after it: none of
 		// them issues later than the pool is archived.
 		if err := q.HandBackAll(ctx, p.Key); err != nil {
-			return err
+			return entry{}, err
 		}
 		now, err := q.Now(ctx)
 		if err != nil {
-			return err
+			return entry{}, err
 		}
-		return q.ArchivePool(ctx, db.ArchivePoolParams{Pool: p.Key, At: now})
+		return entry{at: now, who: who, action: domain.PoolArchived}, q.ArchivePool(ctx, db.ArchivePoolParams{Pool: p.Key, At: now})
 	})
 }
 
@@ -193,8 +207,8 @@ func (s *Store) ArchivePool(ctx context.Context, id string, version int64) (doma
 var before = map[domain.State]domain.State{domain.Active: domain.Draft, domain.Archived: domain.Active}
 
 // move brings a pool into a state, by a step that runs under the locks of its
-// name and its row.
-func (s *Store) move(ctx context.Context, id string, version int64, to domain.State, step func(*db.Queries, domain.Pool) error) (domain.Pool, error) {
+// name and its row and says what to remember of it.
+func (s *Store) move(ctx context.Context, id string, version int64, to domain.State, step func(*db.Queries, domain.Pool) (entry, error)) (domain.Pool, error) {
 	var done domain.Pool
 	err := s.change(ctx, func(q *db.Queries, _ bool) error {
 		if err := q.TakeNames(ctx, []string{"pool:" + id}); err != nil {
@@ -213,11 +227,15 @@ func (s *Store) move(ctx context.Context, id string, version int64, to domain.St
 		case version != 0 && p.Version != version:
 			return domain.ErrStale
 		}
-		if err := step(q, p); err != nil {
+		e, err := step(q, p)
+		if err != nil {
 			return err
 		}
-		done, err = poolByID(ctx, q, id)
-		return err
+		if done, err = poolByID(ctx, q, id); err != nil {
+			return err
+		}
+		e.changes = p.Moved(&done)
+		return rememberPool(ctx, q, done, e)
 	})
 	return done, err
 }
@@ -230,7 +248,7 @@ const codesAtOnce = 50_000
 // came in. The pool is gone with the first commit; the rest follows in pieces,
 // and what a crash leaves of it harms nobody and goes with the next
 // DeleteOrphans and SweepImports.
-func (s *Store) DeletePool(ctx context.Context, id string, version int64) error {
+func (s *Store) DeletePool(ctx context.Context, who domain.Actor, id string, version int64) error {
 	var key int32
 	err := s.change(ctx, func(q *db.Queries, maybe bool) error {
 		if err := q.TakeNames(ctx, []string{"pool:" + id}); err != nil {
@@ -246,7 +264,14 @@ func (s *Store) DeletePool(ctx context.Context, id string, version int64) error 
 			return domain.ErrState
 		}
 		key = p.Key
-		return q.DeletePool(ctx, key)
+		now, err := q.Now(ctx)
+		if err != nil {
+			return err
+		}
+		if err := q.DeletePool(ctx, key); err != nil {
+			return err
+		}
+		return rememberPool(ctx, q, p, entry{now, who, domain.PoolDeleted, p.Gone()})
 	})
 	if err != nil {
 		return err
@@ -313,7 +338,7 @@ func poolOf(r db.Pool, campaignID string) (domain.Pool, error) {
 		Key: r.Pool, ID: r.ID, CampaignID: campaignID,
 		Name: r.Name, Description: r.Description, ParameterName: r.ParameterName,
 		NotifyBelow: r.NotifyBelow, Notify: r.Notify, MultiUse: r.MultiUse, CheckIssued: r.CheckIssued,
-		Processing: domain.Processing(r.Processing), State: domain.State(r.State), Mode: domain.Mode(r.Mode),
+		Processing: domain.Processing(r.Processing), IssueStart: fromStamp(r.IssueStart), IssueEnd: fromStamp(r.IssueEnd), State: domain.State(r.State), Mode: domain.Mode(r.Mode),
 		Revision: r.Revision, Version: r.Version,
 		CreatedAt: fromStamp(r.CreatedAt), LaunchedAt: fromStamp(r.LaunchedAt), ArchivedAt: fromStamp(r.ArchivedAt),
 	}
@@ -324,14 +349,6 @@ func poolOf(r db.Pool, campaignID string) (domain.Pool, error) {
 		}
 	}
 	return p, nil
-}
-
-// sameSettings reports whether what staff can edit is equal.
-func sameSettings(p, q domain.Pool) bool {
-	return p.ID == q.ID && p.CampaignID == q.CampaignID && p.Name == q.Name && p.Description == q.Description &&
-		p.ParameterName == q.ParameterName && p.Notify == q.Notify && p.MultiUse == q.MultiUse &&
-		p.CheckIssued == q.CheckIssued && p.Validity == q.Validity && p.Processing == q.Processing &&
-		(p.NotifyBelow == nil) == (q.NotifyBelow == nil) && (p.NotifyBelow == nil || *p.NotifyBelow == *q.NotifyBelow)
 }
 
 func validityText(p domain.Pool) *string {

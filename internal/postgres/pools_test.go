@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"slices"
 	"strings"
@@ -52,7 +53,7 @@ func openDesk(t *testing.T, url, via string) *desk {
 	}
 	t.Cleanup(func() { sql.Close(context.Background()) })
 	d := &desk{Store: store, t: t, ctx: t.Context(), url: url, sql: sql}
-	if _, err := d.CreateCampaign(d.ctx, domain.Campaign{ID: "summer", Name: "Summer"}, false); err != nil {
+	if _, err := d.CreateCampaign(d.ctx, "test", domain.Campaign{ID: "summer", Name: "Summer"}, false); err != nil {
 		t.Fatal(err)
 	}
 	return d
@@ -67,7 +68,7 @@ func draft(id string) domain.Pool {
 
 func (d *desk) Create(id string) domain.Pool {
 	d.t.Helper()
-	p, err := d.CreatePool(d.ctx, draft(id), false)
+	p, err := d.CreatePool(d.ctx, "test", draft(id), false)
 	if err != nil {
 		d.t.Fatal(err)
 	}
@@ -95,7 +96,7 @@ func (d *desk) Fill(id, prefix string, n int, window ...any) (lot int32) {
 
 func (d *desk) Launch(id string) domain.Pool {
 	d.t.Helper()
-	p, err := d.LaunchPool(d.ctx, id, 0)
+	p, err := d.LaunchPool(d.ctx, "test", id, 0)
 	if err != nil {
 		d.t.Fatal(err)
 	}
@@ -142,7 +143,7 @@ func TestPoolCreated(t *testing.T) {
 	want := draft("beach")
 	want.NotifyBelow, want.Notify = &below, true
 	want.CheckIssued, want.Validity = true, domain.Period{Days: 30, Clock: time.Hour}
-	got, err := d.CreatePool(d.ctx, want, false)
+	got, err := d.CreatePool(d.ctx, "test", want, false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -157,12 +158,12 @@ func TestPoolCreated(t *testing.T) {
 	if diff := cmp.Diff(got, read); diff != "" || err != nil {
 		t.Error(diff, err)
 	}
-	if _, err := d.CreatePool(d.ctx, want, false); !errors.Is(err, domain.ErrTaken) {
+	if _, err := d.CreatePool(d.ctx, "test", want, false); !errors.Is(err, domain.ErrTaken) {
 		t.Errorf("got %v, want taken", err)
 	}
 	want.ID, want.CampaignID = "other", "nowhere"
 	var invalid *domain.Invalid
-	if _, err := d.CreatePool(d.ctx, want, false); !errors.As(err, &invalid) || invalid.Problems[0].Field != "campaign_id" {
+	if _, err := d.CreatePool(d.ctx, "test", want, false); !errors.As(err, &invalid) || invalid.Problems[0].Field != "campaign_id" {
 		t.Errorf("got %v, want an invalid campaign_id", err)
 	}
 	if _, err := d.Pool(d.ctx, "other"); !errors.Is(err, domain.ErrNotFound) {
@@ -179,8 +180,8 @@ func TestPoolSameName(t *testing.T) {
 	var group sync.WaitGroup
 	for range 20 {
 		group.Go(func() {
-			p, err := d.CreatePool(d.ctx, draft("sale"), true)
-			c, err2 := d.CreateCampaign(d.ctx, domain.Campaign{ID: "autumn", Name: "Autumn"}, true)
+			p, err := d.CreatePool(d.ctx, "test", draft("sale"), true)
+			c, err2 := d.CreateCampaign(d.ctx, "test", domain.Campaign{ID: "autumn", Name: "Autumn"}, true)
 			if err != nil || err2 != nil {
 				t.Error(err, err2)
 			}
@@ -212,7 +213,7 @@ func TestPoolSameName(t *testing.T) {
 
 func TestPoolsPaged(t *testing.T) {
 	d := newDesk(t)
-	if _, err := d.CreateCampaign(d.ctx, domain.Campaign{ID: "winter", Name: "Winter"}, false); err != nil {
+	if _, err := d.CreateCampaign(d.ctx, "test", domain.Campaign{ID: "winter", Name: "Winter"}, false); err != nil {
 		t.Fatal(err)
 	}
 	for i := range 10 {
@@ -220,14 +221,17 @@ func TestPoolsPaged(t *testing.T) {
 		if i%2 == 1 {
 			p.CampaignID = "winter"
 		}
-		if _, err := d.CreatePool(d.ctx, p, false); err != nil {
+		if _, err := d.CreatePool(d.ctx, "test", p, false); err != nil {
 			t.Fatal(err)
 		}
 	}
 	d.Launch("pool-3")
-	list := func(campaign string, state domain.State, after string, limit int) string {
+	if _, err := d.UpdatePool(d.ctx, "test", "pool-6", 0, rename("Été [10 %] \\d")); err != nil {
+		t.Fatal(err)
+	}
+	list := func(which domain.PoolFilter, after string, limit int) string {
 		t.Helper()
-		pools, err := d.ListPools(d.ctx, campaign, state, after, limit)
+		pools, err := d.ListPools(d.ctx, which, after, limit)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -237,22 +241,30 @@ func TestPoolsPaged(t *testing.T) {
 		}
 		return strings.Join(ids, "")
 	}
+	winter := domain.PoolFilter{CampaignID: "winter"}
+	text := func(s string) domain.PoolFilter { return domain.PoolFilter{Text: s} }
 	for _, tt := range []struct {
-		campaign string
-		state    domain.State
-		after    string
-		limit    int
-		want     string
+		which domain.PoolFilter
+		after string
+		limit int
+		want  string
 	}{
 		{limit: 4, want: "0123"},
 		{after: "pool-3", limit: 4, want: "4567"},
 		{after: "pool-7", limit: 4, want: "89"},
-		{campaign: "winter", limit: 10, want: "13579"},
-		{campaign: "winter", state: domain.Draft, after: "pool-1", limit: 2, want: "57"},
-		{state: domain.Active, limit: 10, want: "3"},
-		{campaign: "none", limit: 10, want: ""},
+		{which: winter, limit: 10, want: "13579"},
+		{which: domain.PoolFilter{CampaignID: "winter", State: domain.Draft}, after: "pool-1", limit: 2, want: "57"},
+		{which: domain.PoolFilter{State: domain.Active}, limit: 10, want: "3"},
+		{which: domain.PoolFilter{CampaignID: "none"}, limit: 10, want: ""},
+		{which: text("ÉTÉ"), limit: 10, want: "6"},
+		{which: text("été [10 %]"), limit: 10, want: "6"},
+		{which: text(`[10 %] \D`), limit: 10, want: "6"},
+		{which: text("."), limit: 10, want: ""},
+		{which: text("POOL POOL-"), limit: 10, want: "012345789"},
+		{which: text("ol-6"), limit: 10, want: "6"}, // the id
+		{which: domain.PoolFilter{CampaignID: "winter", Text: "Pool"}, after: "pool-2", limit: 2, want: "35"},
 	} {
-		if got := list(tt.campaign, tt.state, tt.after, tt.limit); got != tt.want {
+		if got := list(tt.which, tt.after, tt.limit); got != tt.want {
 			t.Errorf("%+v: got %s", tt, got)
 		}
 	}
@@ -261,22 +273,27 @@ func TestPoolsPaged(t *testing.T) {
 func TestCampaign(t *testing.T) {
 	d := newDesk(t)
 	d.Create("beach")
-	if err := d.DeleteCampaign(d.ctx, "summer"); !errors.Is(err, domain.ErrInUse) {
+	if err := d.DeleteCampaign(d.ctx, "test", "summer"); !errors.Is(err, domain.ErrInUse) {
 		t.Errorf("got %v, want in use", err)
 	}
-	if c, err := d.RenameCampaign(d.ctx, "summer", "Été"); err != nil || c.Name != "Été" {
+	if c, err := d.RenameCampaign(d.ctx, "test", "summer", "Été"); err != nil || c.Name != "Été" {
 		t.Errorf("got %+v, %v", c, err)
 	}
-	if err := d.DeletePool(d.ctx, "beach", 0); err != nil {
+	for text, want := range map[string]int{"": 1, "éTÉ": 1, "umm": 1, "SUMMER": 0, "b": 0} {
+		if list, err := d.ListCampaigns(d.ctx, text, "", 10); err != nil || len(list) != want {
+			t.Errorf("%q: got %v, %v, want %d", text, list, err, want)
+		}
+	}
+	if err := d.DeletePool(d.ctx, "test", "beach", 0); err != nil {
 		t.Fatal(err)
 	}
-	if err := d.DeleteCampaign(d.ctx, "summer"); err != nil {
+	if err := d.DeleteCampaign(d.ctx, "test", "summer"); err != nil {
 		t.Error(err)
 	}
-	if err := d.DeleteCampaign(d.ctx, "summer"); !errors.Is(err, domain.ErrNotFound) {
+	if err := d.DeleteCampaign(d.ctx, "test", "summer"); !errors.Is(err, domain.ErrNotFound) {
 		t.Errorf("got %v, want not found", err)
 	}
-	if _, err := d.RenameCampaign(d.ctx, "summer", "x"); !errors.Is(err, domain.ErrNotFound) {
+	if _, err := d.RenameCampaign(d.ctx, "test", "summer", "x"); !errors.Is(err, domain.ErrNotFound) {
 		t.Errorf("got %v, want not found", err)
 	}
 }
@@ -291,9 +308,9 @@ func TestCampaignDeletedMeanwhile(t *testing.T) {
 			for j := range 25 {
 				p := draft(fmt.Sprintf("pool-%d-%d", i, j))
 				p.CampaignID = "brief"
-				_, err := d.CreatePool(d.ctx, p, false)
+				_, err := d.CreatePool(d.ctx, "test", p, false)
 				if err == nil {
-					err = d.DeletePool(d.ctx, p.ID, 0)
+					err = d.DeletePool(d.ctx, "test", p.ID, 0)
 				}
 				if invalid := (*domain.Invalid)(nil); err != nil && !errors.As(err, &invalid) {
 					t.Errorf("pool: %v", err)
@@ -303,11 +320,11 @@ func TestCampaignDeletedMeanwhile(t *testing.T) {
 	}
 	group.Go(func() {
 		for range 50 {
-			_, err := d.CreateCampaign(d.ctx, domain.Campaign{ID: "brief", Name: "Brief"}, false)
+			_, err := d.CreateCampaign(d.ctx, "test", domain.Campaign{ID: "brief", Name: "Brief"}, false)
 			if err != nil && !errors.Is(err, domain.ErrTaken) {
 				t.Errorf("create campaign: %v", err)
 			}
-			if err := d.DeleteCampaign(d.ctx, "brief"); err != nil && !errors.Is(err, domain.ErrInUse) {
+			if err := d.DeleteCampaign(d.ctx, "test", "brief"); err != nil && !errors.Is(err, domain.ErrInUse) {
 				t.Errorf("delete campaign: %v", err)
 			}
 		}
@@ -325,24 +342,24 @@ func rename(name string) func(domain.Pool) (domain.Pool, error) {
 func TestPoolEdited(t *testing.T) {
 	d := newDesk(t)
 	d.Create("beach")
-	p, err := d.UpdatePool(d.ctx, "beach", 1, rename("Strand"))
+	p, err := d.UpdatePool(d.ctx, "test", "beach", 1, rename("Strand"))
 	if err != nil || p.Version != 2 || p.Name != "Strand" {
 		t.Fatalf("got %+v, %v", p, err)
 	}
-	if _, err := d.UpdatePool(d.ctx, "beach", 1, rename("Plage")); !errors.Is(err, domain.ErrStale) {
+	if _, err := d.UpdatePool(d.ctx, "test", "beach", 1, rename("Plage")); !errors.Is(err, domain.ErrStale) {
 		t.Errorf("got %v, want stale", err)
 	}
-	if p, err := d.UpdatePool(d.ctx, "beach", 2, rename("Strand")); err != nil || p.Version != 2 {
+	if p, err := d.UpdatePool(d.ctx, "test", "beach", 2, rename("Strand")); err != nil || p.Version != 2 {
 		t.Errorf("an edit that changes nothing: got version %d, %v", p.Version, err)
 	}
 	d.Create("taken")
 	moveTo := func(id string) func(domain.Pool) (domain.Pool, error) {
 		return func(p domain.Pool) (domain.Pool, error) { p.ID = id; return p, nil }
 	}
-	if _, err := d.UpdatePool(d.ctx, "beach", 0, moveTo("taken")); !errors.Is(err, domain.ErrTaken) {
+	if _, err := d.UpdatePool(d.ctx, "test", "beach", 0, moveTo("taken")); !errors.Is(err, domain.ErrTaken) {
 		t.Errorf("got %v, want taken", err)
 	}
-	if p, err := d.UpdatePool(d.ctx, "beach", 0, moveTo("shore")); err != nil || p.ID != "shore" || p.Version != 3 {
+	if p, err := d.UpdatePool(d.ctx, "test", "beach", 0, moveTo("shore")); err != nil || p.ID != "shore" || p.Version != 3 {
 		t.Errorf("got %+v, %v", p, err)
 	}
 	if _, err := d.Pool(d.ctx, "beach"); !errors.Is(err, domain.ErrNotFound) {
@@ -350,7 +367,7 @@ func TestPoolEdited(t *testing.T) {
 	}
 	d.Launch("shore")
 	var invalid *domain.Invalid
-	if _, err := d.UpdatePool(d.ctx, "shore", 0, moveTo("coast")); !errors.As(err, &invalid) || invalid.Problems[0].Field != "id" {
+	if _, err := d.UpdatePool(d.ctx, "test", "shore", 0, moveTo("coast")); !errors.As(err, &invalid) || invalid.Problems[0].Field != "id" {
 		t.Errorf("got %v, want a frozen id", err)
 	}
 }
@@ -364,7 +381,7 @@ func TestPoolLostUpdate(t *testing.T) {
 	var group sync.WaitGroup
 	for i := range 10 {
 		group.Go(func() {
-			_, err := d.UpdatePool(d.ctx, "beach", 1, rename(fmt.Sprint("writer ", i)))
+			_, err := d.UpdatePool(d.ctx, "test", "beach", 1, rename(fmt.Sprint("writer ", i)))
 			switch {
 			case err == nil:
 				won.Add(1)
@@ -381,7 +398,7 @@ func TestPoolLostUpdate(t *testing.T) {
 	}
 	for range 20 {
 		group.Go(func() {
-			if _, err := d.UpdatePool(d.ctx, "beach", 0, func(p domain.Pool) (domain.Pool, error) {
+			if _, err := d.UpdatePool(d.ctx, "test", "beach", 0, func(p domain.Pool) (domain.Pool, error) {
 				p.Description += "x"
 				return p, nil
 			}); err != nil {
@@ -405,7 +422,7 @@ func TestPoolRenamedCrosswise(t *testing.T) {
 	for _, way := range [][2]string{{"a", "b"}, {"b", "a"}, {"a", "c"}, {"c", "a"}, {"b", "c"}, {"c", "b"}} {
 		group.Go(func() {
 			for range 20 {
-				_, err := d.UpdatePool(d.ctx, way[0], 0, func(p domain.Pool) (domain.Pool, error) { p.ID = way[1]; return p, nil })
+				_, err := d.UpdatePool(d.ctx, "test", way[0], 0, func(p domain.Pool) (domain.Pool, error) { p.ID = way[1]; return p, nil })
 				if err != nil && !errors.Is(err, domain.ErrTaken) && !errors.Is(err, domain.ErrNotFound) {
 					t.Errorf("%v: %v", way, err)
 				}
@@ -424,13 +441,13 @@ func TestPoolDeleted(t *testing.T) {
 	d.Fill("beach", "b", 120_000)
 	d.Create("other")
 	d.Fill("other", "o", 10)
-	if err := d.DeletePool(d.ctx, "beach", 7); !errors.Is(err, domain.ErrStale) {
+	if err := d.DeletePool(d.ctx, "test", "beach", 7); !errors.Is(err, domain.ErrStale) {
 		t.Errorf("got %v, want stale", err)
 	}
-	if err := d.DeletePool(d.ctx, "beach", 1); err != nil {
+	if err := d.DeletePool(d.ctx, "test", "beach", 1); err != nil {
 		t.Fatal(err)
 	}
-	if err := d.DeletePool(d.ctx, "beach", 0); !errors.Is(err, domain.ErrNotFound) {
+	if err := d.DeletePool(d.ctx, "test", "beach", 0); !errors.Is(err, domain.ErrNotFound) {
 		t.Errorf("got %v, want not found", err)
 	}
 	for table, want := range map[string]int64{"pools": 1, "lots": 1, "runs": 1, "codes": 10} {
@@ -439,7 +456,7 @@ func TestPoolDeleted(t *testing.T) {
 		}
 	}
 	d.Launch("other")
-	if err := d.DeletePool(d.ctx, "other", 0); !errors.Is(err, domain.ErrState) {
+	if err := d.DeletePool(d.ctx, "test", "other", 0); !errors.Is(err, domain.ErrState) {
 		t.Errorf("got %v, want state", err)
 	}
 }
@@ -464,11 +481,11 @@ func TestPoolLaunched(t *testing.T) {
 	d := newDesk(t)
 	bare := draft("bare")
 	bare.Description = " "
-	if _, err := d.CreatePool(d.ctx, bare, false); err != nil {
+	if _, err := d.CreatePool(d.ctx, "test", bare, false); err != nil {
 		t.Fatal(err)
 	}
 	var invalid *domain.Invalid
-	if _, err := d.LaunchPool(d.ctx, "bare", 0); !errors.Is(err, domain.ErrNotLaunchable) || !errors.As(err, &invalid) || invalid.Problems[0].Field != "description" {
+	if _, err := d.LaunchPool(d.ctx, "test", "bare", 0); !errors.Is(err, domain.ErrNotLaunchable) || !errors.As(err, &invalid) || invalid.Problems[0].Field != "description" {
 		t.Errorf("got %v, want a missing description", err)
 	}
 	d.Create("small")
@@ -479,22 +496,22 @@ func TestPoolLaunched(t *testing.T) {
 	d.Fill("expired", "x", 4800, nil, time.Now().Add(-time.Hour))
 	many := draft("many")
 	many.MultiUse = true
-	if _, err := d.CreatePool(d.ctx, many, false); err != nil {
+	if _, err := d.CreatePool(d.ctx, "test", many, false); err != nil {
 		t.Fatal(err)
 	}
 	for id, mode := range map[string]domain.Mode{"small": domain.Scarce, "large": domain.Ample, "expired": domain.Scarce, "many": domain.Ample} {
 		before, _ := d.Pool(d.ctx, id)
-		if _, err := d.LaunchPool(d.ctx, id, before.Version+1); !errors.Is(err, domain.ErrStale) {
+		if _, err := d.LaunchPool(d.ctx, "test", id, before.Version+1); !errors.Is(err, domain.ErrStale) {
 			t.Errorf("%s: got %v, want stale", id, err)
 		}
-		p, err := d.LaunchPool(d.ctx, id, before.Version)
+		p, err := d.LaunchPool(d.ctx, "test", id, before.Version)
 		if err != nil {
 			t.Fatal(err)
 		}
 		if p.Mode != mode || p.State != domain.Active || p.Version != before.Version+1 || p.Revision != before.Revision+1 || p.LaunchedAt.IsZero() {
 			t.Errorf("%s: got %+v", id, p)
 		}
-		if again, err := d.LaunchPool(d.ctx, id, before.Version); err != nil || !cmp.Equal(p, again) {
+		if again, err := d.LaunchPool(d.ctx, "test", id, before.Version); err != nil || !cmp.Equal(p, again) {
 			t.Errorf("%s: launched again: %v %s", id, err, cmp.Diff(p, again))
 		}
 	}
@@ -505,7 +522,7 @@ func TestPoolLaunched(t *testing.T) {
 func TestPoolArchived(t *testing.T) {
 	d := newDesk(t)
 	d.Create("beach")
-	if _, err := d.ArchivePool(d.ctx, "beach", 0); !errors.Is(err, domain.ErrState) {
+	if _, err := d.ArchivePool(d.ctx, "test", "beach", 0); !errors.Is(err, domain.ErrState) {
 		t.Errorf("got %v, want state", err)
 	}
 	d.Fill("beach", "b", 6000)
@@ -521,7 +538,7 @@ func TestPoolArchived(t *testing.T) {
 	}
 	archived := make(chan domain.Pool, 1)
 	go func() {
-		p, err := d.ArchivePool(d.ctx, "beach", 0)
+		p, err := d.ArchivePool(d.ctx, "test", "beach", 0)
 		if err != nil {
 			t.Error(err)
 		}
@@ -545,10 +562,10 @@ func TestPoolArchived(t *testing.T) {
 	if n := d.Int("SELECT count(*) FROM pools p, refill(1, p.pool, 10)"); n != 0 {
 		t.Errorf("got %d grants from an archived pool, want 0", n)
 	}
-	if again, err := d.ArchivePool(d.ctx, "beach", 0); err != nil || !cmp.Equal(p, again) {
+	if again, err := d.ArchivePool(d.ctx, "test", "beach", 0); err != nil || !cmp.Equal(p, again) {
 		t.Errorf("archived again: %v %s", err, cmp.Diff(p, again))
 	}
-	if _, err := d.LaunchPool(d.ctx, "beach", 0); !errors.Is(err, domain.ErrState) {
+	if _, err := d.LaunchPool(d.ctx, "test", "beach", 0); !errors.Is(err, domain.ErrState) {
 		t.Errorf("got %v, want state", err)
 	}
 }
@@ -564,14 +581,75 @@ func TestPoolBuffersRevoked(t *testing.T) {
 	held := func() int64 {
 		return d.Int("SELECT count(*) FROM runs WHERE partition IS NOT NULL")
 	}
-	if _, err := d.UpdatePool(d.ctx, "beach", 0, rename("Strand")); err != nil || held() != 1 {
+	if _, err := d.UpdatePool(d.ctx, "test", "beach", 0, rename("Strand")); err != nil || held() != 1 {
 		t.Errorf("renamed: got %d runs held, %v, want 1", held(), err)
 	}
-	if _, err := d.UpdatePool(d.ctx, "beach", 0, func(p domain.Pool) (domain.Pool, error) {
-		p.Validity = domain.Period{Days: 3}
-		return p, nil
-	}); err != nil || held() != 0 {
-		t.Errorf("validity: got %d runs held, %v, want 0", held(), err)
+	now := time.Now().UTC().Truncate(time.Microsecond)
+	for name, edit := range map[string]func(*domain.Pool){
+		"Validity":    func(p *domain.Pool) { p.Validity = domain.Period{Days: 3} },
+		"CheckIssued": func(p *domain.Pool) { p.CheckIssued = true },
+		"IssueStart":  func(p *domain.Pool) { p.IssueStart = now.Add(-time.Hour) },
+		"IssueEnd":    func(p *domain.Pool) { p.IssueEnd = now.Add(time.Hour) },
+	} {
+		if held() == 0 {
+			d.Hold("beach", 200)
+		}
+		if _, err := d.UpdatePool(d.ctx, "test", "beach", 0, func(p domain.Pool) (domain.Pool, error) {
+			edit(&p)
+			return p, nil
+		}); err != nil || held() != 0 {
+			t.Errorf("%s: got %d runs held, %v, want 0", name, held(), err)
+		}
+	}
+}
+
+// TestPoolWindowEdited: a batch that is at work when the window is changed is
+// waited for, and the history's time of the change lies after it.
+func TestPoolWindowEdited(t *testing.T) {
+	d := newDesk(t)
+	d.Create("beach")
+	d.Fill("beach", "b", 6000)
+	d.Launch("beach")
+	d.Hold("beach", 200)
+	tx, err := d.sql.Begin(d.ctx) // a batch with its cursor locked
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tx.Exec(d.ctx, "UPDATE runs SET next = next + 3 WHERE partition = 1"); err != nil {
+		t.Fatal(err)
+	}
+	edited := make(chan error, 1)
+	go func() {
+		_, err := d.UpdatePool(d.ctx, "anna", "beach", 0, func(p domain.Pool) (domain.Pool, error) {
+			p.IssueEnd = time.Now().UTC()
+			return p, nil
+		})
+		edited <- err
+	}()
+	const waiting = "SELECT count(*) FROM pg_locks l WHERE NOT l.granted AND pg_backend_pid() = ANY (pg_blocking_pids(l.pid))"
+	for d.Int(waiting) == 0 {
+		select {
+		case err := <-edited:
+			t.Fatalf("the edit did not wait for the batch: %v", err)
+		default:
+		}
+	}
+	var issuedAt time.Time
+	if err := tx.QueryRow(d.ctx, "SELECT clock_timestamp()").Scan(&issuedAt); err != nil {
+		t.Fatal(err)
+	}
+	if err := tx.Commit(d.ctx); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-edited; err != nil {
+		t.Fatal(err)
+	}
+	entries, err := d.PoolHistory(d.ctx, "beach", math.MaxInt64, 1)
+	if err != nil || len(entries) != 1 || entries[0].Changes["issue_end"].To == nil {
+		t.Fatalf("got %+v, %v", entries, err)
+	}
+	if !entries[0].At.After(issuedAt) {
+		t.Errorf("changed at %v, although a batch issued at %v by the window before", entries[0].At, issuedAt)
 	}
 }
 
@@ -583,7 +661,7 @@ func TestPoolUseChanged(t *testing.T) {
 		multi bool
 		hi    int64
 	}{{true, 9000000000000000}, {false, 10}, {true, 9000000000000000}} {
-		if _, err := d.UpdatePool(d.ctx, "beach", 0, func(p domain.Pool) (domain.Pool, error) {
+		if _, err := d.UpdatePool(d.ctx, "test", "beach", 0, func(p domain.Pool) (domain.Pool, error) {
 			p.MultiUse = tt.multi
 			return p, nil
 		}); err != nil {
@@ -615,13 +693,13 @@ func TestPoolLifeRaced(t *testing.T) {
 				t.Errorf("round %d: %v", round, err)
 			})
 		}
-		try(func() error { _, err := d.LaunchPool(d.ctx, id, 0); return err })
-		try(func() error { _, err := d.LaunchPool(d.ctx, id, 1); return err })
-		try(func() error { _, err := d.ArchivePool(d.ctx, id, 0); return err })
-		try(func() error { return d.DeletePool(d.ctx, id, 0) })
-		try(func() error { _, err := d.UpdatePool(d.ctx, id, 1, rename("x")); return err })
+		try(func() error { _, err := d.LaunchPool(d.ctx, "test", id, 0); return err })
+		try(func() error { _, err := d.LaunchPool(d.ctx, "test", id, 1); return err })
+		try(func() error { _, err := d.ArchivePool(d.ctx, "test", id, 0); return err })
+		try(func() error { return d.DeletePool(d.ctx, "test", id, 0) })
+		try(func() error { _, err := d.UpdatePool(d.ctx, "test", id, 1, rename("x")); return err })
 		try(func() error {
-			_, err := d.UpdatePool(d.ctx, id, 0, func(p domain.Pool) (domain.Pool, error) {
+			_, err := d.UpdatePool(d.ctx, "test", id, 0, func(p domain.Pool) (domain.Pool, error) {
 				p.Validity = domain.Period{Days: p.Validity.Days + 1}
 				return p, nil
 			})
@@ -655,7 +733,7 @@ func TestPoolBusy(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(d.ctx, 1500*time.Millisecond)
 	defer cancel()
-	if _, err := d.UpdatePool(ctx, "beach", 0, rename("Strand")); !errors.Is(err, domain.ErrAway) {
+	if _, err := d.UpdatePool(ctx, "test", "beach", 0, rename("Strand")); !errors.Is(err, domain.ErrAway) {
 		t.Errorf("got %v, want away", err)
 	}
 	if err := tx.Rollback(d.ctx); err != nil {
@@ -678,40 +756,44 @@ func TestPoolLostCommit(t *testing.T) {
 		do   func() error
 	}{
 		{"CreateCampaign", func() error {
-			c, err := d.CreateCampaign(d.ctx, domain.Campaign{ID: "summer", Name: "Summer"}, true)
+			c, err := d.CreateCampaign(d.ctx, "test", domain.Campaign{ID: "summer", Name: "Summer"}, true)
 			if c.ID != "summer-2" {
 				t.Errorf("got campaign %s, want summer-2", c.ID)
 			}
 			return err
 		}},
 		{"CreatePool", func() (err error) {
-			pool, err = d.CreatePool(d.ctx, draft("beach"), false)
+			pool, err = d.CreatePool(d.ctx, "test", draft("beach"), false)
 			return err
 		}},
 		{"CreateNumbered", func() error {
-			p, err := d.CreatePool(d.ctx, draft("beach"), true)
+			p, err := d.CreatePool(d.ctx, "test", draft("beach"), true)
 			if p.ID != "beach-2" {
 				t.Errorf("got pool %s, want beach-2", p.ID)
 			}
 			return err
 		}},
 		{"Update", func() (err error) {
-			pool, err = d.UpdatePool(d.ctx, "beach", pool.Version, func(p domain.Pool) (domain.Pool, error) {
+			pool, err = d.UpdatePool(d.ctx, "test", "beach", pool.Version, func(p domain.Pool) (domain.Pool, error) {
 				p.ID, p.Name = "shore", "Shore"
 				return p, nil
 			})
 			return err
 		}},
+		{"Rename", func() error {
+			_, err := d.RenameCampaign(d.ctx, "test", "summer-2", "Autumn")
+			return err
+		}},
 		{"Launch", func() (err error) {
-			pool, err = d.LaunchPool(d.ctx, "shore", pool.Version)
+			pool, err = d.LaunchPool(d.ctx, "test", "shore", pool.Version)
 			return err
 		}},
 		{"Archive", func() (err error) {
-			pool, err = d.ArchivePool(d.ctx, "shore", pool.Version)
+			pool, err = d.ArchivePool(d.ctx, "test", "shore", pool.Version)
 			return err
 		}},
-		{"Delete", func() error { return d.DeletePool(d.ctx, "beach-2", 1) }},
-		{"DeleteCampaign", func() error { return d.DeleteCampaign(d.ctx, "summer-2") }},
+		{"Delete", func() error { return d.DeletePool(d.ctx, "test", "beach-2", 1) }},
+		{"DeleteCampaign", func() error { return d.DeleteCampaign(d.ctx, "test", "summer-2") }},
 	}
 	for _, s := range steps {
 		w.arm.Store(true)
@@ -727,6 +809,19 @@ func TestPoolLostCommit(t *testing.T) {
 	}
 	if pools, campaigns := d.Int("SELECT count(*) FROM pools"), d.Int("SELECT count(*) FROM campaigns"); pools != 1 || campaigns != 1 {
 		t.Errorf("got %d pools and %d campaigns, want 1 and 1", pools, campaigns)
+	}
+	var told []string
+	rows, err := d.sql.Query(d.ctx, "SELECT action FROM history ORDER BY entry")
+	if err == nil {
+		told, err = pgx.CollectRows(rows, pgx.RowTo[string])
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := strings.Fields(`campaign.created campaign.created pool.created pool.created pool.edited campaign.renamed
+		pool.launched pool.archived pool.deleted campaign.deleted`)
+	if diff := cmp.Diff(want, told); diff != "" {
+		t.Errorf("history (-want +got):\n%s", diff)
 	}
 }
 

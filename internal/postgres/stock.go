@@ -51,7 +51,8 @@ func (s *Store) Code(ctx context.Context, poolID, code string) (domain.CodeStory
 		return domain.CodeStory{}, asked(err)
 	}
 	story := domain.CodeStory{Code: code, AddedAt: fromStamp(r.Lot.CreatedAt), Window: windowOf(r.Lot)}
-	story.State = story.Window.Unissued(fromStamp(r.AskedAt))
+	window := pool.Narrow(story.Window)
+	story.State = window.Unissued(fromStamp(r.AskedAt))
 	if r.IssuedAt.Valid {
 		story.State = domain.CodeIssued
 		story.Issue = &domain.Issuance{
@@ -102,7 +103,8 @@ func codeRow(pool *domain.Pool, r *db.CodesAfterRow) domain.CodeRow {
 			AvailableFrom: fromStamp(r.AvailableFrom), AvailableTill: fromStamp(r.AvailableTill),
 		},
 	}
-	c.State = c.Window.Unissued(fromStamp(r.AskedAt))
+	window := pool.Narrow(c.Window)
+	c.State = window.Unissued(fromStamp(r.AskedAt))
 	if r.IssuedAt.Valid {
 		c.State = domain.CodeIssued
 		c.Issue = &domain.Issuance{

@@ -47,11 +47,64 @@ func TestStock(t *testing.T) {
 	check(domain.Stock{Total: 6523, Available: 400, Scheduled: 70, Issued: 230, Expired: 5823})
 }
 
+// TestStockPoolWindow: a code may be issued when its window and the pool's allow
+// it; every code is counted once.
+func TestStockPoolWindow(t *testing.T) {
+	d := newDesk(t)
+	d.Create("beach")
+	now := time.Now()
+	hour := func(n time.Duration) time.Time { return now.Add(n * time.Hour).UTC().Truncate(time.Microsecond) }
+	d.Fill("beach", "open", 6000)
+	d.Fill("beach", "later", 70, hour(1))
+	d.Fill("beach", "over", 5, nil, hour(-1))
+	d.Fill("beach", "useless", 3, nil, nil, nil, hour(-1))
+	d.Launch("beach")
+	d.Hold("beach", 200)
+	d.IssueHeld("beach", 10)
+	for _, c := range []struct {
+		name       string
+		start, end time.Time
+		want       domain.Stock
+		open       domain.CodeState
+	}{
+		{"Open", hour(-2), hour(2), domain.Stock{Available: 5990, Scheduled: 70, Expired: 8}, domain.CodeAvailable},
+		{"NotYet", hour(2), time.Time{}, domain.Stock{Scheduled: 6060, Expired: 8}, domain.CodeScheduled},
+		{"Over", time.Time{}, hour(-2), domain.Stock{Expired: 6068}, domain.CodeExpired},
+		{"None", time.Time{}, time.Time{}, domain.Stock{Available: 5990, Scheduled: 70, Expired: 8}, domain.CodeAvailable},
+	} {
+		if _, err := d.UpdatePool(d.ctx, "test", "beach", 0, func(p domain.Pool) (domain.Pool, error) {
+			p.IssueStart, p.IssueEnd = c.start, c.end
+			return p, nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+		c.want.Total, c.want.Issued = 6078, 10
+		got, err := d.Stock(d.ctx, "beach")
+		if diff := cmp.Diff(c.want, got); diff != "" || err != nil {
+			t.Errorf("%s: %s %v", c.name, diff, err)
+		}
+		if code, err := d.Code(d.ctx, "beach", "open5999"); err != nil || code.State != c.open || !code.Window.IssueEnd.IsZero() {
+			t.Errorf("%s: got %+v, %v, want %s", c.name, code, err, c.open)
+		}
+		if code, err := d.Code(d.ctx, "beach", "open0"); err != nil || code.State != domain.CodeIssued {
+			t.Errorf("%s: got %+v, %v, want it issued", c.name, code, err)
+		}
+	}
+	totals, err := d.Totals(d.ctx)
+	if err != nil || totals.Free+totals.Held != 6060 {
+		t.Errorf("got %+v, %v, want 6060 codes", totals, err)
+	}
+	d.Exec("UPDATE pools SET issue_end = now()")
+	if totals, err = d.Totals(d.ctx); err != nil || totals.Free+totals.Held != 0 {
+		t.Errorf("got %+v, %v, want no codes of a pool that is over", totals, err)
+	}
+}
+
 func TestStockMultiUse(t *testing.T) {
 	d := newDesk(t)
 	p := draft("many")
 	p.MultiUse = true
-	if _, err := d.CreatePool(d.ctx, p, false); err != nil {
+	if _, err := d.CreatePool(d.ctx, "test", p, false); err != nil {
 		t.Fatal(err)
 	}
 	d.Fill("many", "m", 3)

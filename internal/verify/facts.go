@@ -372,7 +372,7 @@ func (a *audit) readVerdicts(ctx context.Context) error {
 				a.flaw(7, unreadableEvidence, Sample{{"partition", part}, {"first_offset", first}})
 			}
 			for _, e := range all {
-				w.begin(6).int32(part).int64(first).int32(int(e.Pool)).int64(e.Revision).int64(e.Left).time(e.At)
+				w.begin(8).int32(part).int64(first).int32(int(e.Pool)).int64(e.Revision).int64(e.Left).time(e.At).time(e.IssueStart).time(e.IssueEnd)
 			}
 			return w.done()
 		}); err != nil {

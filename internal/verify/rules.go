@@ -17,6 +17,9 @@ var tables string
 //go:embed lots.sql
 var lotsSQL string
 
+//go:embed bounds.sql
+var boundsSQL string
+
 //go:embed rules/*.sql
 var ruleFiles embed.FS
 

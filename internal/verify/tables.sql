@@ -56,12 +56,14 @@ CREATE TEMP TABLE audit_verdicts (
 
 -- batches.evidence, unpacked. remaining is what the service says was left.
 CREATE TEMP TABLE audit_evidence (
-    part      int NOT NULL,
-    first_off bigint NOT NULL,
-    pool      int NOT NULL,
-    revision  bigint NOT NULL,
-    remaining bigint NOT NULL,
-    at        timestamptz NOT NULL
+    part        int NOT NULL,
+    first_off   bigint NOT NULL,
+    pool        int NOT NULL,
+    revision    bigint NOT NULL,
+    remaining   bigint NOT NULL,
+    at          timestamptz NOT NULL,
+    issue_start timestamptz,            -- the pool's own window, as it was read
+    issue_end   timestamptz
 );
 
 -- Request partitions: deliveries from log_start on can be looked at, those
@@ -86,4 +88,17 @@ CREATE TEMP TABLE audit_lots (
     issuances   bigint NOT NULL,
     complete_at timestamptz,
     changed_at  bigint
+);
+
+-- Filled within the snapshot: from when until when a bound of a pool's own issue
+-- window was what, by the history and the pool as it is. Pools that never had a
+-- window are not in it.
+CREATE TEMP TABLE audit_bounds (
+    pool   int NOT NULL,
+    field  text NOT NULL,               -- issue_start, issue_end
+    since  timestamptz NOT NULL,
+    until  timestamptz NOT NULL,
+    bound  timestamptz,                 -- null: that side was open
+    entry  bigint,                      -- of the history, that ended it; null: it is the bound of now
+    became timestamptz                  -- by that entry
 );

@@ -187,10 +187,13 @@ func (a *audit) compare(ctx context.Context) error {
 	return nil
 }
 
-// measure counts what there is in the snapshot and prepares audit_lots.
+// measure counts what there is in the snapshot and prepares audit_lots and
+// audit_bounds.
 func (a *audit) measure(ctx context.Context, tx pgx.Tx) (map[int]string, error) {
-	if _, err := tx.Exec(ctx, lotsSQL); err != nil {
-		return nil, err
+	for _, fill := range []string{lotsSQL, boundsSQL} {
+		if _, err := tx.Exec(ctx, fill); err != nil {
+			return nil, err
+		}
 	}
 	var issuances, lots, runs, codes, scarce int64
 	if err := tx.QueryRow(ctx, `

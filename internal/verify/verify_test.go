@@ -3,6 +3,7 @@ package verify
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -259,6 +260,47 @@ func TestBroken(t *testing.T) {
 			w.exec("UPDATE lots SET issue_end = '2000-01-01' WHERE pool = $1", w.later.Key)
 			w.copyWindows()
 		}, []string{"7 nothing_left"}},
+		{"FoundedOnNoWindow", func(w *world) {
+			summer := *w.summer // is open
+			summer.IssueStart = w.now.Add(time.Hour)
+			w.reject(w.send(0, request("summer", "r-8", "c-1")), domain.NoCodeInWindow, &summer, 3)
+		}, []string{"7 pool_window"}},
+		{"FoundedOnOldWindow", func(w *world) {
+			old := *w.season
+			w.window(w.season, time.Time{}, time.Time{})
+			w.reject(w.send(0, request("season", "s-8", "c-1")), domain.NoCodeInWindow, &old, 3)
+		}, []string{"7 pool_window"}},
+		{"FalselyOutOfPoolWindow", func(w *world) {
+			w.window(w.season, time.Time{}, w.now.Add(time.Hour))
+			w.reject(w.send(0, request("season", "s-8", "c-1")), domain.NoCodeInWindow, w.season, 3)
+		}, []string{"7 left", "7 nothing_left"}},
+		{"ExhaustedOutOfPoolWindow", func(w *world) {
+			w.reject(w.send(0, request("season", "s-8", "c-1")), domain.PoolExhausted, w.season, 0)
+		}, []string{"7 left"}},
+		{"OutOfPoolWindowWhenExhausted", func(w *world) {
+			w.window(w.season, time.Time{}, time.Time{})
+			for n := range 3 {
+				w.issue(w.send(0, request("season", fmt.Sprint("s-", 8+n), "c-1")), w.season, w.lots["season"])
+			}
+			w.window(w.season, time.Time{}, w.now)
+			w.reject(w.send(0, request("season", "s-12", "c-1")), domain.NoCodeInWindow, w.season, 3)
+		}, []string{"7 nothing_left"}},
+		{"BeforePoolWindow", func(w *world) {
+			w.issue(w.send(0, request("season", "s-8", "c-1")), w.season, w.lots["season"])
+		}, []string{"8 pool_window"}},
+		{"AfterPoolWindow", func(w *world) {
+			w.window(w.season, time.Time{}, w.now)
+			w.issue(w.send(0, request("season", "s-8", "c-1")), w.season, w.lots["season"])
+		}, []string{"8 pool_window"}},
+		{"PoolWindowChangedAside", func(w *world) {
+			w.exec("UPDATE pools SET issue_end = issue_start + interval '1 day' WHERE pool = $1", w.season.Key)
+		}, []string{"7 pool_window", "8 history"}},
+		{"HistoryLost", func(w *world) {
+			w.exec("DELETE FROM history WHERE entry = (SELECT entry FROM history WHERE pool = $1 ORDER BY entry OFFSET 2 LIMIT 1)", w.season.Key)
+		}, []string{"7 pool_window", "8 history"}},
+		{"HistoryBegunLate", func(w *world) {
+			w.exec("DELETE FROM history WHERE entry = (SELECT entry FROM history WHERE pool = $1 ORDER BY entry OFFSET 1 LIMIT 1)", w.season.Key)
+		}, []string{"8 history", "8 pool_window"}},
 		{"OutsideWindow", func(w *world) {
 			w.exec("UPDATE lots SET issue_end = $2 WHERE pool = $1 AND lot = $3", w.summer.Key, w.r1.IssuedAt, w.lots["summer"])
 			w.copyWindows()

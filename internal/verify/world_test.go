@@ -48,6 +48,7 @@ type world struct {
 
 	// what good leaves
 	summer, dry, later, many *domain.Pool
+	season                   *domain.Pool     // has a window of its own, and is closed
 	first                    delivery         // of r-1
 	r1, r2                   *domain.Issuance // of pool summer
 	refused                  delivery         // exhausted
@@ -115,6 +116,20 @@ func (w *world) pool(id string, multiUse bool) *domain.Pool {
 		SELECT $1, campaign, 'Pool', 'A pool', 'promo_code', false, $2, false, 'internal', 'active', 'ample', created_at, created_at FROM campaigns
 		RETURNING pool`, id, multiUse).Scan(&p.Key))
 	return p
+}
+
+// window sets the pool's own issue window and remembers it, clearly later than
+// what was before and earlier than what follows.
+func (w *world) window(p *domain.Pool, start, end time.Time) {
+	w.t.Helper()
+	before := *p
+	p.IssueStart, p.IssueEnd = start, end
+	changes, err := json.Marshal(before.Edits(p))
+	w.must(err)
+	w.now = w.now.Add(2 * time.Second)
+	w.exec("UPDATE pools SET issue_start = $2, issue_end = $3 WHERE pool = $1", p.Key, null(start), null(end))
+	w.exec("INSERT INTO history (at, actor, action, pool, changes) VALUES ($1, 'test', 'pool.edited', $2, $3::text::jsonb)", w.now, p.Key, string(changes))
+	w.now = w.now.Add(2 * time.Second)
 }
 
 func (w *world) lot(p *domain.Pool, size int, win domain.Window) int32 {
@@ -268,6 +283,7 @@ func (w *world) reject(d delivery, why domain.Reason, p *domain.Pool, left int64
 	if why == domain.PoolExhausted || why == domain.NoCodeInWindow {
 		e := domain.Evidence{Pool: p.Key, Left: left, At: at}
 		w.must(w.db.QueryRow(w.t.Context(), "SELECT revision FROM pools WHERE pool = $1", p.Key).Scan(&e.Revision))
+		e.IssueStart, e.IssueEnd = p.IssueStart, p.IssueEnd
 		evidence = append(evidence, e)
 	}
 	w.batch(d, []domain.Rejection{{Offset: d.off, Hash: d.req.Hash(), Reason: why}}, evidence)
@@ -357,6 +373,18 @@ func (w *world) good() {
 	late := request("summer", "late", "c-1")
 	late.ExpiresAt = w.now.Add(-time.Second)
 	w.reject(w.send(0, late), domain.RequestExpired, nil, 0)
+
+	w.season = w.pool("season", false)
+	w.exec(`INSERT INTO history (at, actor, action, pool, changes)
+		SELECT created_at, 'test', 'pool.created', pool, '{"name": {"from": null, "to": "Pool"}}' FROM pools WHERE pool = $1`, w.season.Key)
+	w.lot(w.season, 5, domain.Window{})
+	w.issue(w.send(0, request("season", "s-0", "c-1")), w.season, w.lots["season"])
+	w.window(w.season, time.Time{}, w.now.Add(-time.Hour))
+	w.reject(w.send(0, request("season", "s-1", "c-1")), domain.NoCodeInWindow, w.season, 4)
+	w.window(w.season, w.now.Add(-time.Hour), w.now.Add(time.Hour))
+	w.issue(w.send(0, request("season", "s-1", "c-1")), w.season, w.lots["season"])
+	w.window(w.season, w.now.Add(24*time.Hour), time.Time{})
+	w.reject(w.send(0, request("season", "s-2", "c-1")), domain.NoCodeInWindow, w.season, 3)
 
 	for _, value := range [][]byte{[]byte("no JSON"), nil, {}} {
 		bad := w.sendRaw(1, value)

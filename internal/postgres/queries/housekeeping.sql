@@ -7,7 +7,7 @@ SELECT coalesce(sum(r.hi - r.next) FILTER (WHERE r.partition IS NULL), 0)::bigin
   JOIN runs r ON r.pool = p.pool
   JOIN lots l ON l.pool = r.pool AND l.lot = r.lot
  WHERE p.state = 'active' AND NOT p.multi_use
-   AND coalesce(l.issue_end > clock_timestamp(), true) AND coalesce(l.available_till > clock_timestamp(), true);
+   AND coalesce(least(l.issue_end, p.issue_end, l.available_till) > clock_timestamp(), true);
 
 -- name: PruneBatches :execrows
 DELETE FROM batches b USING partitions p

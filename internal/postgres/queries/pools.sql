@@ -15,17 +15,23 @@ RETURNING *;
 SELECT * FROM campaigns WHERE id = @id;
 
 -- name: CampaignsAfter :many
-SELECT * FROM campaigns WHERE id > @after ORDER BY id LIMIT @at_most;
+SELECT * FROM campaigns
+ WHERE id > @after
+   AND (@text::text = '' OR strpos(id, @text) > 0 OR name ~ @pattern::text)
+ ORDER BY id LIMIT @at_most;
 
--- name: RenameCampaign :one
-UPDATE campaigns SET name = @name WHERE id = @id
-RETURNING *;
+-- name: LockCampaign :exec
+SELECT FROM campaigns WHERE id = @id FOR NO KEY UPDATE;
+
+-- name: RenameCampaign :exec
+UPDATE campaigns SET name = @name WHERE campaign = @campaign;
 
 -- name: CampaignHasPools :one
 SELECT EXISTS (SELECT FROM pools p JOIN campaigns c ON c.campaign = p.campaign WHERE c.id = @id);
 
--- name: DeleteCampaign :execrows
-DELETE FROM campaigns WHERE id = @id;
+-- name: DeleteCampaign :one
+DELETE FROM campaigns WHERE id = @id
+RETURNING *;
 
 -- Keeps the campaign from being deleted until the pool is in it.
 -- name: HoldCampaign :one
@@ -47,9 +53,9 @@ SELECT n::int FROM generate_series(1, (SELECT count(*) + 2 FROM campaigns c
 
 -- name: CreatePool :exec
 INSERT INTO pools (id, campaign, name, description, parameter_name, notify_below, notify,
-                   multi_use, check_issued, validity, processing, created_at)
+                   multi_use, check_issued, validity, processing, issue_start, issue_end, created_at)
 VALUES (@id, @campaign, @name, @description, @parameter_name, @notify_below, @notify,
-        @multi_use, @check_issued, @validity, @processing, @created_at);
+        @multi_use, @check_issued, @validity, @processing, @issue_start, @issue_end, @created_at);
 
 -- name: PoolByID :one
 SELECT sqlc.embed(p), c.id AS campaign_id
@@ -62,6 +68,7 @@ SELECT sqlc.embed(p), c.id AS campaign_id
  WHERE p.id > @after
    AND (@campaign::text = '' OR c.id = @campaign)
    AND (@state::text = '' OR p.state = @state)
+   AND (@text::text = '' OR strpos(p.id, @text) > 0 OR p.name ~ @pattern::text)
  ORDER BY p.id LIMIT @at_most;
 
 -- name: LockPool :one
@@ -72,7 +79,7 @@ UPDATE pools
    SET id = @id, campaign = @campaign, name = @name, description = @description,
        parameter_name = @parameter_name, notify_below = @notify_below, notify = @notify,
        multi_use = @multi_use, check_issued = @check_issued, validity = @validity,
-       processing = @processing, version = version + 1
+       processing = @processing, issue_start = @issue_start, issue_end = @issue_end, version = version + 1
  WHERE pool = @pool;
 
 -- name: CloseGaps :exec

@@ -1,7 +1,8 @@
 -- What is left and what became of it.
 
 -- One statement, so that all figures are of one moment. A code of a multi-use
--- pool is never used up: its figures count codes, issued counts issuances.
+-- pool is never used up: its figures count codes, issued counts issuances. A code's
+-- window is what the pool's leaves of its lot's; least and greatest pass over null.
 -- name: Stock :one
 WITH taken AS (
     SELECT r.lot, sum(r.next - r.lo) AS issued, sum(r.hi - r.next) AS unissued,
@@ -11,9 +12,8 @@ WITH taken AS (
     SELECT l.size - l.moved AS size, l.done + coalesce(t.issued, 0) AS issued,
            CASE WHEN p.multi_use THEN l.size - l.moved ELSE coalesce(t.unissued, 0) END AS unissued,
            CASE WHEN p.multi_use THEN 0 ELSE coalesce(t.held, 0) END AS held,
-           coalesce(l.issue_end <= statement_timestamp(), false)
-             OR coalesce(l.available_till <= statement_timestamp(), false) AS expired,
-           coalesce(l.issue_start > statement_timestamp(), false) AS scheduled
+           coalesce(least(l.issue_end, p.issue_end, l.available_till) <= statement_timestamp(), false) AS expired,
+           coalesce(greatest(l.issue_start, p.issue_start) > statement_timestamp(), false) AS scheduled
       FROM lots l
       JOIN pools p ON p.pool = l.pool
       LEFT JOIN taken t ON t.lot = l.lot

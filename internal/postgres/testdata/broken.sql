@@ -25,6 +25,21 @@ UNION ALL
 SELECT format('code %s/%s/%s was issued outside its window', i.pool, i.lot, i.seq)
   FROM issuances i JOIN lots l USING (pool, lot)
  WHERE i.issued_at < l.issue_start OR i.issued_at >= l.issue_end OR i.issued_at >= l.available_till
+-- A batch may have read the clock up to a second before the pool's window that it
+-- obeys, never after the end of it.
+UNION ALL
+SELECT format('code %s/%s/%s was issued at %s, against %s of its pool', i.pool, i.lot, i.seq, i.issued_at, f.field)
+  FROM issuances i JOIN pools p USING (pool)
+ CROSS JOIN (VALUES ('issue_start'), ('issue_end')) f(field)
+ WHERE i.pool IN (SELECT h.pool FROM history h WHERE h.changes ?| '{issue_start,issue_end}')
+   AND NOT EXISTS (
+        SELECT FROM (SELECT coalesce(lag(h.at) OVER w, '-infinity') AS since, coalesce(h.at, 'infinity') AS until, h.bound
+                       FROM (SELECT h.entry, h.at, (h.changes->f.field->>'from')::timestamptz AS bound
+                               FROM history h WHERE h.pool = i.pool AND h.action = 'pool.edited' AND h.changes ? f.field
+                              UNION ALL SELECT NULL, NULL, CASE f.field WHEN 'issue_start' THEN p.issue_start ELSE p.issue_end END) h
+                     WINDOW w AS (ORDER BY h.entry NULLS LAST)) v
+         WHERE i.issued_at BETWEEN v.since - interval '1 second' AND v.until
+           AND coalesce(CASE f.field WHEN 'issue_start' THEN i.issued_at >= v.bound ELSE i.issued_at < v.bound END, true))
 -- One delivery, one verdict (5): nothing is decided twice.
 UNION ALL
 SELECT format('batches of partition %s at %s and %s overlap', a.partition, a.first_offset, b.first_offset)

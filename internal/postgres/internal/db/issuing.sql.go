@@ -196,7 +196,7 @@ func (q *Queries) HandBack(ctx context.Context, arg HandBackParams) error {
 }
 
 const HeldRuns = `-- name: HeldRuns :many
-SELECT p.pool, p.id, p.campaign, p.name, p.description, p.parameter_name, p.notify_below, p.notify, p.multi_use, p.check_issued, p.validity, p.processing, p.state, p.mode, p.grant_no, p.revision, p.version, p.created_at, p.launched_at, p.archived_at, c.id AS campaign_id, l.pool, l.lot, l.size, l.done, l.issue_start, l.issue_end, l.available_from, l.available_till, l.import, l.revision, l.created_at, l.moved, r.lo, r.next, r.hi, r.grant_no
+SELECT p.pool, p.id, p.campaign, p.name, p.description, p.parameter_name, p.notify_below, p.notify, p.multi_use, p.check_issued, p.validity, p.processing, p.state, p.mode, p.grant_no, p.revision, p.version, p.created_at, p.launched_at, p.archived_at, p.issue_start, p.issue_end, c.id AS campaign_id, l.pool, l.lot, l.size, l.done, l.issue_start, l.issue_end, l.available_from, l.available_till, l.import, l.revision, l.created_at, l.moved, r.lo, r.next, r.hi, r.grant_no
   FROM runs r
   JOIN pools p ON p.pool = r.pool
   JOIN campaigns c ON c.campaign = p.campaign
@@ -245,6 +245,8 @@ func (q *Queries) HeldRuns(ctx context.Context, partition *int32) ([]HeldRunsRow
 			&i.Pool.CreatedAt,
 			&i.Pool.LaunchedAt,
 			&i.Pool.ArchivedAt,
+			&i.Pool.IssueStart,
+			&i.Pool.IssueEnd,
 			&i.CampaignID,
 			&i.Lot.Pool,
 			&i.Lot.Lot,
@@ -446,7 +448,7 @@ func (q *Queries) PartitionByNumber(ctx context.Context, arg PartitionByNumberPa
 }
 
 const PoolsByID = `-- name: PoolsByID :many
-SELECT p.pool, p.id, p.campaign, p.name, p.description, p.parameter_name, p.notify_below, p.notify, p.multi_use, p.check_issued, p.validity, p.processing, p.state, p.mode, p.grant_no, p.revision, p.version, p.created_at, p.launched_at, p.archived_at, c.id AS campaign_id
+SELECT p.pool, p.id, p.campaign, p.name, p.description, p.parameter_name, p.notify_below, p.notify, p.multi_use, p.check_issued, p.validity, p.processing, p.state, p.mode, p.grant_no, p.revision, p.version, p.created_at, p.launched_at, p.archived_at, p.issue_start, p.issue_end, c.id AS campaign_id
   FROM pools p JOIN campaigns c ON c.campaign = p.campaign
  WHERE p.id = ANY ($1::text[])
 `
@@ -486,6 +488,8 @@ func (q *Queries) PoolsByID(ctx context.Context, ids []string) ([]PoolsByIDRow, 
 			&i.Pool.CreatedAt,
 			&i.Pool.LaunchedAt,
 			&i.Pool.ArchivedAt,
+			&i.Pool.IssueStart,
+			&i.Pool.IssueEnd,
 			&i.CampaignID,
 		); err != nil {
 			return nil, err

@@ -31,6 +31,18 @@ type Code struct {
 	Code string
 }
 
+type History struct {
+	Entry    int64
+	At       pgtype.Timestamptz
+	Actor    string
+	Action   string
+	Pool     *int32
+	Campaign *int32
+	Changes  []byte
+	Version  int64
+	Revision int64
+}
+
 type Import struct {
 	Task        int64
 	Pool        int32
@@ -155,6 +167,8 @@ type Pool struct {
 	CreatedAt     pgtype.Timestamptz
 	LaunchedAt    pgtype.Timestamptz
 	ArchivedAt    pgtype.Timestamptz
+	IssueStart    pgtype.Timestamptz
+	IssueEnd      pgtype.Timestamptz
 }
 
 type Run struct {

@@ -55,16 +55,26 @@ func (q *Queries) CampaignHasPools(ctx context.Context, id string) (bool, error)
 }
 
 const CampaignsAfter = `-- name: CampaignsAfter :many
-SELECT campaign, id, name, created_at FROM campaigns WHERE id > $1 ORDER BY id LIMIT $2
+SELECT campaign, id, name, created_at FROM campaigns
+ WHERE id > $1
+   AND ($2::text = '' OR strpos(id, $2) > 0 OR name ~ $3::text)
+ ORDER BY id LIMIT $4
 `
 
 type CampaignsAfterParams struct {
-	After  string
-	AtMost int32
+	After   string
+	Text    string
+	Pattern string
+	AtMost  int32
 }
 
 func (q *Queries) CampaignsAfter(ctx context.Context, arg CampaignsAfterParams) ([]Campaign, error) {
-	rows, err := q.db.Query(ctx, CampaignsAfter, arg.After, arg.AtMost)
+	rows, err := q.db.Query(ctx, CampaignsAfter,
+		arg.After,
+		arg.Text,
+		arg.Pattern,
+		arg.AtMost,
+	)
 	if err != nil {
 		return nil, err
 	}
@@ -154,9 +164,9 @@ func (q *Queries) CreateCampaign(ctx context.Context, arg CreateCampaignParams) 
 
 const CreatePool = `-- name: CreatePool :exec
 INSERT INTO pools (id, campaign, name, description, parameter_name, notify_below, notify,
-                   multi_use, check_issued, validity, processing, created_at)
+                   multi_use, check_issued, validity, processing, issue_start, issue_end, created_at)
 VALUES ($1, $2, $3, $4, $5, $6, $7,
-        $8, $9, $10, $11, $12)
+        $8, $9, $10, $11, $12, $13, $14)
 `
 
 type CreatePoolParams struct {
@@ -171,6 +181,8 @@ type CreatePoolParams struct {
 	CheckIssued   bool
 	Validity      *string
 	Processing    string
+	IssueStart    pgtype.Timestamptz
+	IssueEnd      pgtype.Timestamptz
 	CreatedAt     pgtype.Timestamptz
 }
 
@@ -187,21 +199,28 @@ func (q *Queries) CreatePool(ctx context.Context, arg CreatePoolParams) error {
 		arg.CheckIssued,
 		arg.Validity,
 		arg.Processing,
+		arg.IssueStart,
+		arg.IssueEnd,
 		arg.CreatedAt,
 	)
 	return err
 }
 
-const DeleteCampaign = `-- name: DeleteCampaign :execrows
+const DeleteCampaign = `-- name: DeleteCampaign :one
 DELETE FROM campaigns WHERE id = $1
+RETURNING campaign, id, name, created_at
 `
 
-func (q *Queries) DeleteCampaign(ctx context.Context, id string) (int64, error) {
-	result, err := q.db.Exec(ctx, DeleteCampaign, id)
-	if err != nil {
-		return 0, err
-	}
-	return result.RowsAffected(), nil
+func (q *Queries) DeleteCampaign(ctx context.Context, id string) (Campaign, error) {
+	row := q.db.QueryRow(ctx, DeleteCampaign, id)
+	var i Campaign
+	err := row.Scan(
+		&i.Campaign,
+		&i.ID,
+		&i.Name,
+		&i.CreatedAt,
+	)
+	return i, err
 }
 
 const DeleteCodes = `-- name: DeleteCodes :execrows
@@ -304,6 +323,15 @@ func (q *Queries) LaunchPool(ctx context.Context, arg LaunchPoolParams) error {
 	return err
 }
 
+const LockCampaign = `-- name: LockCampaign :exec
+SELECT FROM campaigns WHERE id = $1 FOR NO KEY UPDATE
+`
+
+func (q *Queries) LockCampaign(ctx context.Context, id string) error {
+	_, err := q.db.Exec(ctx, LockCampaign, id)
+	return err
+}
+
 const LockPool = `-- name: LockPool :one
 SELECT pool FROM pools WHERE id = $1 FOR UPDATE
 `
@@ -316,7 +344,7 @@ func (q *Queries) LockPool(ctx context.Context, id string) (int32, error) {
 }
 
 const PoolByID = `-- name: PoolByID :one
-SELECT p.pool, p.id, p.campaign, p.name, p.description, p.parameter_name, p.notify_below, p.notify, p.multi_use, p.check_issued, p.validity, p.processing, p.state, p.mode, p.grant_no, p.revision, p.version, p.created_at, p.launched_at, p.archived_at, c.id AS campaign_id
+SELECT p.pool, p.id, p.campaign, p.name, p.description, p.parameter_name, p.notify_below, p.notify, p.multi_use, p.check_issued, p.validity, p.processing, p.state, p.mode, p.grant_no, p.revision, p.version, p.created_at, p.launched_at, p.archived_at, p.issue_start, p.issue_end, c.id AS campaign_id
   FROM pools p JOIN campaigns c ON c.campaign = p.campaign
  WHERE p.id = $1
 `
@@ -350,24 +378,29 @@ func (q *Queries) PoolByID(ctx context.Context, id string) (PoolByIDRow, error) 
 		&i.Pool.CreatedAt,
 		&i.Pool.LaunchedAt,
 		&i.Pool.ArchivedAt,
+		&i.Pool.IssueStart,
+		&i.Pool.IssueEnd,
 		&i.CampaignID,
 	)
 	return i, err
 }
 
 const PoolsAfter = `-- name: PoolsAfter :many
-SELECT p.pool, p.id, p.campaign, p.name, p.description, p.parameter_name, p.notify_below, p.notify, p.multi_use, p.check_issued, p.validity, p.processing, p.state, p.mode, p.grant_no, p.revision, p.version, p.created_at, p.launched_at, p.archived_at, c.id AS campaign_id
+SELECT p.pool, p.id, p.campaign, p.name, p.description, p.parameter_name, p.notify_below, p.notify, p.multi_use, p.check_issued, p.validity, p.processing, p.state, p.mode, p.grant_no, p.revision, p.version, p.created_at, p.launched_at, p.archived_at, p.issue_start, p.issue_end, c.id AS campaign_id
   FROM pools p JOIN campaigns c ON c.campaign = p.campaign
  WHERE p.id > $1
    AND ($2::text = '' OR c.id = $2)
    AND ($3::text = '' OR p.state = $3)
- ORDER BY p.id LIMIT $4
+   AND ($4::text = '' OR strpos(p.id, $4) > 0 OR p.name ~ $5::text)
+ ORDER BY p.id LIMIT $6
 `
 
 type PoolsAfterParams struct {
 	After    string
 	Campaign string
 	State    string
+	Text     string
+	Pattern  string
 	AtMost   int32
 }
 
@@ -381,6 +414,8 @@ func (q *Queries) PoolsAfter(ctx context.Context, arg PoolsAfterParams) ([]Pools
 		arg.After,
 		arg.Campaign,
 		arg.State,
+		arg.Text,
+		arg.Pattern,
 		arg.AtMost,
 	)
 	if err != nil {
@@ -411,6 +446,8 @@ func (q *Queries) PoolsAfter(ctx context.Context, arg PoolsAfterParams) ([]Pools
 			&i.Pool.CreatedAt,
 			&i.Pool.LaunchedAt,
 			&i.Pool.ArchivedAt,
+			&i.Pool.IssueStart,
+			&i.Pool.IssueEnd,
 			&i.CampaignID,
 		); err != nil {
 			return nil, err
@@ -423,26 +460,18 @@ func (q *Queries) PoolsAfter(ctx context.Context, arg PoolsAfterParams) ([]Pools
 	return items, nil
 }
 
-const RenameCampaign = `-- name: RenameCampaign :one
-UPDATE campaigns SET name = $1 WHERE id = $2
-RETURNING campaign, id, name, created_at
+const RenameCampaign = `-- name: RenameCampaign :exec
+UPDATE campaigns SET name = $1 WHERE campaign = $2
 `
 
 type RenameCampaignParams struct {
-	Name string
-	ID   string
+	Name     string
+	Campaign int32
 }
 
-func (q *Queries) RenameCampaign(ctx context.Context, arg RenameCampaignParams) (Campaign, error) {
-	row := q.db.QueryRow(ctx, RenameCampaign, arg.Name, arg.ID)
-	var i Campaign
-	err := row.Scan(
-		&i.Campaign,
-		&i.ID,
-		&i.Name,
-		&i.CreatedAt,
-	)
-	return i, err
+func (q *Queries) RenameCampaign(ctx context.Context, arg RenameCampaignParams) error {
+	_, err := q.db.Exec(ctx, RenameCampaign, arg.Name, arg.Campaign)
+	return err
 }
 
 const SetPool = `-- name: SetPool :exec
@@ -450,8 +479,8 @@ UPDATE pools
    SET id = $1, campaign = $2, name = $3, description = $4,
        parameter_name = $5, notify_below = $6, notify = $7,
        multi_use = $8, check_issued = $9, validity = $10,
-       processing = $11, version = version + 1
- WHERE pool = $12
+       processing = $11, issue_start = $12, issue_end = $13, version = version + 1
+ WHERE pool = $14
 `
 
 type SetPoolParams struct {
@@ -466,6 +495,8 @@ type SetPoolParams struct {
 	CheckIssued   bool
 	Validity      *string
 	Processing    string
+	IssueStart    pgtype.Timestamptz
+	IssueEnd      pgtype.Timestamptz
 	Pool          int32
 }
 
@@ -482,6 +513,8 @@ func (q *Queries) SetPool(ctx context.Context, arg SetPoolParams) error {
 		arg.CheckIssued,
 		arg.Validity,
 		arg.Processing,
+		arg.IssueStart,
+		arg.IssueEnd,
 		arg.Pool,
 	)
 	return err

@@ -1,0 +1,50 @@
+package httpapi
+
+import (
+	"context"
+	"net/http"
+	"strconv"
+
+	"promopool/internal/domain"
+)
+
+type entryView struct {
+	Entry    int64          `json:"entry"`
+	At       string         `json:"at"`
+	Actor    domain.Actor   `json:"actor"`
+	Action   domain.Action  `json:"action"`
+	Changes  domain.Changes `json:"changes"`
+	Version  *int64         `json:"version"`
+	Revision *int64         `json:"revision"`
+}
+
+func viewEntry(e domain.Entry) entryView {
+	v := entryView{Entry: e.No, At: domain.EventTime(e.At), Actor: e.Actor, Action: e.Action, Changes: e.Changes}
+	if e.Version > 0 {
+		v.Version, v.Revision = &e.Version, &e.Revision
+	}
+	return v
+}
+
+// readHistory handles the history of a pool or a campaign.
+func (a *api) readHistory(read func(ctx context.Context, id string, below int64, limit int) ([]domain.Entry, error)) handler {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		id, err := pathID(r)
+		if err != nil {
+			return err
+		}
+		p, err := pageOf(r)
+		if err != nil {
+			return err
+		}
+		below, err := p.below()
+		if err != nil {
+			return err
+		}
+		entries, err := read(r.Context(), id, below, p.limit+1)
+		if err != nil {
+			return err
+		}
+		return listed(w, p, entries, func(e domain.Entry) string { return strconv.FormatInt(e.No, 10) }, viewEntry)
+	}
+}

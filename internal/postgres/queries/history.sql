@@ -1,0 +1,18 @@
+-- The history of pools and campaigns. An entry is written last in the transaction
+-- of what it tells, which holds the row's lock.
+
+-- name: AddHistory :exec
+INSERT INTO history (at, actor, action, pool, campaign, changes, version, revision)
+VALUES (@at, @actor, @action, @pool, @campaign, @changes, @version, @revision);
+
+-- name: PoolHistory :many
+SELECT entry, at, actor, action, changes, version, revision
+  FROM history
+ WHERE pool = @pool::int AND entry < @below
+ ORDER BY entry DESC LIMIT @at_most;
+
+-- name: CampaignHistory :many
+SELECT entry, at, actor, action, changes, version, revision
+  FROM history
+ WHERE campaign = @campaign::int AND entry < @below
+ ORDER BY entry DESC LIMIT @at_most;
