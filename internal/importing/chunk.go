@@ -30,6 +30,7 @@ const (
 type chunk struct {
 	rows   []Row
 	end    Position
+	done   int64 // bytes of the file before end, at least
 	layout *domain.Layout
 	last   bool
 }
@@ -65,7 +66,7 @@ func readChunk(p *Parser, rows int) (chunk, error) {
 			windows[row.Window] = true
 		}
 	}
-	c.end, c.layout = p.Position(), p.Layout()
+	c.end, c.done, c.layout = p.Position(), p.Done(), p.Layout()
 	return c, nil
 }
 
@@ -88,6 +89,7 @@ type Lot struct {
 type Step struct {
 	At       time.Time
 	End      Position
+	Done     int64 // bytes of the file before End, at least
 	Layout   *domain.Layout
 	Rows     int64
 	Added    int64
@@ -99,7 +101,7 @@ type Step struct {
 // decide says what becomes of a chunk's rows at the given time. taken are the
 // codes among them that the pool has.
 func decide(c chunk, now time.Time, taken map[string]Origin) Step {
-	s := Step{At: now, End: c.end, Layout: c.layout, Rows: int64(len(c.rows)), Last: c.last}
+	s := Step{At: now, End: c.end, Done: c.done, Layout: c.layout, Rows: int64(len(c.rows)), Last: c.last}
 	lots := make(map[domain.Window]int)
 	seen := make(map[string]struct{}, len(c.rows))
 	for i := range c.rows {

@@ -64,6 +64,18 @@ func (s *faultySession) Commit(ctx context.Context, step importing.Step) (domain
 	return status, err
 }
 
+func (s *faultySession) Rehearse(ctx context.Context, step importing.Step, codes []string) (domain.ImportStatus, error) {
+	fails := s.f.n.Add(1) == s.f.at
+	if fails && !s.f.after {
+		return "", errLost
+	}
+	status, err := s.Session.Rehearse(ctx, step, codes)
+	if err == nil && fails {
+		return "", errLost
+	}
+	return status, err
+}
+
 func TestImportResumed(t *testing.T) {
 	const n = 52_500 // chunks of 2,000, 50,000 and 500
 	for at := int32(1); at <= 3; at++ {
@@ -387,7 +399,7 @@ func TestImportUnreadable(t *testing.T) {
 	w := newWorld(t)
 	w.run(w.store)
 	i := w.end(w.upload("mugs", strings.NewReader("PK\x03\x04 a spreadsheet")).Task)
-	if i.Status != domain.ImportFailed || !strings.Contains(i.Error, "UTF-8") {
+	if i.Status != domain.ImportFailed || !strings.Contains(i.Error, "workbook is damaged") {
 		t.Errorf("got %+v", i)
 	}
 	i = w.end(w.upload("mugs", strings.NewReader("code;issue_end\n")).Task)

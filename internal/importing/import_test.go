@@ -134,7 +134,7 @@ func (w *world) check() {
 		"codes of no lot":         `SELECT count(*) FROM codes c WHERE NOT EXISTS (SELECT FROM lots l WHERE (l.pool, l.lot) = (c.pool, c.lot) AND c.seq < l.size)`,
 		"lots with holes":         `SELECT count(*) FROM lots l WHERE l.size <> (SELECT count(*) FROM codes c WHERE (c.pool, c.lot) = (l.pool, l.lot))`,
 		"lots not in stock":       `SELECT count(*) FROM lots l JOIN pools p USING (pool) WHERE NOT p.multi_use AND l.size <> l.done + (SELECT coalesce(sum(r.hi - r.lo), 0) FROM runs r WHERE (r.pool, r.lot) = (l.pool, l.lot))`,
-		"counts that are wrong":   `SELECT count(*) FROM imports i JOIN pools USING (pool) WHERE i.added <> (SELECT coalesce(sum(l.size), 0) FROM lots l WHERE l.import = i.task)`,
+		"counts that are wrong":   `SELECT count(*) FROM imports i JOIN pools USING (pool) WHERE NOT i.dry_run AND i.added <> (SELECT coalesce(sum(l.size), 0) FROM lots l WHERE l.import = i.task)`,
 		"refusals that are wrong": `SELECT count(*) FROM imports i WHERE i.refused <> (SELECT count(*) FROM import_refusals f WHERE f.task = i.task)`,
 	} {
 		if n := w.count(query); n != 0 {

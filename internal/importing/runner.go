@@ -40,6 +40,8 @@ type Store interface {
 	ImportPart(ctx context.Context, task, offset int64) ([]byte, error)
 	// DropImportBody forgets the file of an import that has ended. Safe to repeat.
 	DropImportBody(ctx context.Context, task int64) error
+	// DropSeen forgets the codes that a dry run remembers. Safe to repeat.
+	DropSeen(ctx context.Context, task int64) error
 	// SweepImports forgets what dead processes have left: uploads that have not
 	// grown since the given time, and files of imports that have ended.
 	SweepImports(ctx context.Context, stale time.Duration) error
@@ -58,6 +60,11 @@ type Session interface {
 	// Commit makes a step true, durably on return, and returns the import's
 	// status. ErrClash, ErrPoolClosed, ErrEnded.
 	Commit(ctx context.Context, s Step) (domain.ImportStatus, error)
+	// Seen returns those of the codes that steps of this dry run had.
+	Seen(ctx context.Context, codes []string) ([]string, error)
+	// Rehearse counts a step of a dry run and remembers the codes that it
+	// would have taken, durably on return; the pool stays as it is. ErrEnded.
+	Rehearse(ctx context.Context, s Step, codes []string) (domain.ImportStatus, error)
 	// Fail ends the import with a sentence for its sender. What is in stays.
 	Fail(ctx context.Context, why string) error
 	Close()
@@ -65,11 +72,15 @@ type Session interface {
 
 // Job is a claimed import.
 type Job struct {
-	Task     int64
-	PoolID   string
-	From     Position
-	Layout   *domain.Layout // nil: the file was not looked at yet
-	Attempts int            // claims since the last committed step, this one included
+	Task      int64
+	PoolID    string
+	Bytes     int64 // of the file
+	MediaType string
+	Options   domain.ImportOptions
+	From      Position
+	Done      int64          // bytes of the file before From, at least
+	Layout    *domain.Layout // nil: the file was not looked at yet
+	Attempts  int            // claims since the last committed step, this one included
 }
 
 const (
@@ -113,7 +124,7 @@ func New(store Store, log zerolog.Logger, reg prometheus.Registerer) *Runner {
 			Buckets: prometheus.ExponentialBuckets(0.01, 2, 12),
 		}),
 	}
-	for _, outcome := range []string{"added", "refused"} {
+	for _, outcome := range []string{"added", "refused", "rehearsed"} {
 		r.rows.WithLabelValues(outcome)
 	}
 	for _, s := range []domain.ImportStatus{domain.ImportCompleted, domain.ImportCompletedWithRefusal, domain.ImportFailed} {
@@ -192,6 +203,9 @@ func (r *Runner) work(ctx context.Context, s Session) {
 		if err := r.store.DropImportBody(ctx, job.Task); err != nil && ctx.Err() == nil {
 			log.Warn().Err(err).Msg("drop the imported file, left to the sweep")
 		}
+		if err := r.dropSeen(ctx, job); err != nil && ctx.Err() == nil {
+			log.Warn().Err(err).Msg("drop the codes of a dry run, left to the sweep")
+		}
 	case ctx.Err() != nil:
 		log.Info().Msg("import left to another process")
 	case errors.Is(err, ErrEnded):
@@ -200,6 +214,13 @@ func (r *Runner) work(ctx context.Context, s Session) {
 		log.Warn().Err(err).Msg("import stopped, retrying")
 		r.pause(ctx, retry)
 	}
+}
+
+func (r *Runner) dropSeen(ctx context.Context, job Job) error {
+	if !job.Options.DryRun {
+		return nil
+	}
+	return r.store.DropSeen(ctx, job.Task)
 }
 
 // fill reads chunks ahead of the one that is being committed.
@@ -221,7 +242,13 @@ func (r *Runner) fill(ctx context.Context, s Session) (domain.ImportStatus, erro
 		if ctx.Err() != nil {
 			return "", ctx.Err()
 		}
-		status, err := r.step(ctx, s, c, &wary)
+		var status domain.ImportStatus
+		var err error
+		if job.Options.DryRun {
+			status, err = r.rehearse(ctx, s, c)
+		} else {
+			status, err = r.step(ctx, s, c, &wary)
+		}
 		switch {
 		case errors.Is(err, ErrPoolClosed):
 			return r.fail(ctx, s, err)
@@ -237,14 +264,22 @@ func (r *Runner) fill(ctx context.Context, s Session) (domain.ImportStatus, erro
 
 // read cuts the file into chunks from the job's position on.
 func (r *Runner) read(ctx context.Context, job Job, chunks chan<- chunk) error {
-	body := &body{ctx: ctx, store: r.store, task: job.Task, at: job.From.Offset}
-	p := NewParser(body, job.From, job.Layout)
+	file := File{
+		Bytes: &body{ctx: ctx, store: r.store, task: job.Task, size: job.Bytes}, Size: job.Bytes,
+		MediaType: job.MediaType, Options: job.Options,
+	}
+	p, err := Open(file, job.From, job.Layout)
+	if err != nil {
+		return err
+	}
+	defer p.Close()
 	rows := firstRows(job)
 	for {
 		c, err := readChunk(p, rows)
 		if err != nil {
 			return err
 		}
+		c.done = max(c.done, job.Done) // another release may have read further ahead
 		select {
 		case chunks <- c:
 		case <-ctx.Done():
@@ -293,6 +328,51 @@ func (r *Runner) step(ctx context.Context, s Session, c chunk, wary *bool) (doma
 	return status, nil
 }
 
+// rehearse says what step would make of a chunk, and fills nothing. Codes that
+// an earlier chunk had are not in the pool, so they are looked up beside it.
+func (r *Runner) rehearse(ctx context.Context, s Session, c chunk) (domain.ImportStatus, error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stepTimeout)
+	defer cancel()
+	now, err := s.Now(ctx)
+	if err != nil {
+		return "", err
+	}
+	wanted := codes(decide(c, now, nil).Lots)
+	taken, err := s.Taken(ctx, wanted)
+	if err != nil {
+		return "", err
+	}
+	seen, err := s.Seen(ctx, wanted)
+	if err != nil {
+		return "", err
+	}
+	for _, code := range seen {
+		taken[code] = FromThisFile
+	}
+	step := decide(c, now, taken)
+	status, err := s.Rehearse(ctx, step, accepted(c, step))
+	if err != nil {
+		return "", fmt.Errorf("rehearse rows up to line %d: %w", c.end.Line, err)
+	}
+	r.rows.WithLabelValues("rehearsed").Add(float64(step.Rows))
+	return status, nil
+}
+
+// accepted are the codes of a chunk's rows that are not refused.
+func accepted(c chunk, s Step) []string {
+	refused := make(map[int64]bool, len(s.Refusals))
+	for _, r := range s.Refusals {
+		refused[r.Line] = true
+	}
+	all := make([]string, 0, len(c.rows)-len(refused))
+	for i := range c.rows {
+		if row := &c.rows[i]; !refused[row.Line] {
+			all = append(all, row.Code)
+		}
+	}
+	return all
+}
+
 func codes(lots []Lot) []string {
 	var all []string
 	for _, l := range lots {
@@ -322,27 +402,44 @@ func (r *Runner) sweep(ctx context.Context) {
 	}
 }
 
-// body reads a file from the store, part by part.
+// body is a file in the store, of which one part is at hand.
 type body struct {
 	ctx   context.Context // of the one import that it serves
 	store Store
 	task  int64
-	at    int64
+	size  int64
+	first int64 // byte of part
 	part  []byte
-	err   error // stays: a parser asks again for every row near the end
+	err   error // stays: who reads asks again for every row near the end
 }
 
-func (b *body) Read(p []byte) (int, error) {
-	for len(b.part) == 0 && b.err == nil {
-		b.part, b.err = b.store.ImportPart(b.ctx, b.task, b.at)
+// ReadAt reads from any place; in order it costs least.
+func (b *body) ReadAt(p []byte, offset int64) (n int, _ error) {
+	for n < len(p) {
+		at := offset + int64(n)
+		if at >= b.size {
+			return n, io.EOF
+		}
+		if at < b.first || at >= b.first+int64(len(b.part)) {
+			if err := b.load(at); err != nil {
+				return n, err
+			}
+		}
+		n += copy(p[n:], b.part[at-b.first:])
 	}
-	if b.err != nil {
-		return 0, b.err
-	}
-	n := copy(p, b.part)
-	b.part = b.part[n:]
-	b.at += int64(n)
 	return n, nil
 }
 
-var _ io.Reader = (*body)(nil)
+func (b *body) load(at int64) error {
+	if b.err != nil {
+		return b.err
+	}
+	b.part, b.err = b.store.ImportPart(b.ctx, b.task, at)
+	if errors.Is(b.err, io.EOF) {
+		b.err = fmt.Errorf("the file of import %d ends at %d of %d bytes", b.task, at, b.size)
+	}
+	b.first = at
+	return b.err
+}
+
+var _ io.ReaderAt = (*body)(nil)

@@ -18,9 +18,15 @@ import (
 
 // BeginImport opens an upload that nobody sees before it is submitted.
 func (s *Store) BeginImport(ctx context.Context, u domain.Upload) (task int64, err error) {
+	options, err := json.Marshal(u.Options)
+	if err != nil {
+		return 0, err
+	}
 	err = s.change(ctx, func(q *db.Queries, _ bool) error {
 		// A row that an unanswered COMMIT has left is swept as any dead upload.
-		task, err = q.BeginImport(ctx, db.BeginImportParams{PoolID: u.PoolID, FileName: u.FileName, MediaType: u.MediaType})
+		task, err = q.BeginImport(ctx, db.BeginImportParams{
+			PoolID: u.PoolID, FileName: u.FileName, MediaType: u.MediaType, Options: options, DryRun: u.Options.DryRun, Reader: importReader,
+		})
 		if errors.Is(err, pgx.ErrNoRows) {
 			if _, err := poolByID(ctx, q, u.PoolID); err != nil {
 				return orNotFound(err)
@@ -102,12 +108,20 @@ func (s *Store) ListImports(ctx context.Context, poolID string, before int64, li
 
 func importOf(i db.Import, poolID string) (domain.Import, error) {
 	layout, err := layoutOf(i.Layout)
+	options, optionsErr := optionsOf(i.Options)
 	return domain.Import{
 		Task: i.Task, PoolID: poolID, FileName: i.FileName, MediaType: i.MediaType,
-		Status: domain.ImportStatus(i.Status), Error: i.Error, Layout: layout,
+		Status: domain.ImportStatus(i.Status), Error: i.Error, Layout: layout, Options: options,
 		Bytes: i.Bytes, BytesDone: i.BytesDone, Rows: i.Rows, Added: i.Added, Moved: i.Moved, Unchanged: i.Unchanged, Refused: i.Refused,
 		CreatedAt: timeOf(i.CreatedAt), StartedAt: timeOf(i.StartedAt), FinishedAt: timeOf(i.FinishedAt),
-	}, err
+	}, errors.Join(err, optionsErr)
+}
+
+func optionsOf(stored []byte) (o domain.ImportOptions, err error) {
+	if err := json.Unmarshal(stored, &o); err != nil {
+		return o, fmt.Errorf("options of an import: %w", err)
+	}
+	return o, nil
 }
 
 func layoutOf(stored []byte) (*domain.Layout, error) {
@@ -162,6 +176,22 @@ func (s *Store) DropImportBody(ctx context.Context, task int64) error {
 	return asked(s.q.MarkImportDropped(ctx, task))
 }
 
+// seenAtOnce bounds a transaction that drops the codes of a dry run.
+const seenAtOnce = 50_000
+
+// DropSeen forgets the codes that a dry run remembers.
+func (s *Store) DropSeen(ctx context.Context, task int64) error {
+	for {
+		n, err := s.q.DropSeenCodes(ctx, db.DropSeenCodesParams{Task: task, AtMost: seenAtOnce})
+		if err != nil {
+			return asked(err)
+		}
+		if n < seenAtOnce {
+			return asked(s.q.MarkSeenDropped(ctx, task))
+		}
+	}
+}
+
 // partsAtOnce bounds a transaction that drops parts.
 const partsAtOnce = 64
 
@@ -195,6 +225,15 @@ func (s *Store) SweepImports(ctx context.Context, stale time.Duration) error {
 			return err
 		}
 	}
+	rehearsed, err := s.q.SeenToDrop(ctx)
+	if err != nil {
+		return asked(err)
+	}
+	for _, task := range rehearsed {
+		if err := s.DropSeen(ctx, task); err != nil {
+			return err
+		}
+	}
 	orphans, err := s.q.OrphanedParts(ctx)
 	if err != nil {
 		return asked(err)
@@ -221,7 +260,10 @@ type importSession struct {
 // imports are another's from then on. A chunk waits longer for its pool than
 // others do, since it would have to be written again, and holds nothing that
 // anyone waits for.
-const importSettings = `SET application_name = 'promopool import'; SET idle_session_timeout = '60s'; SET lock_timeout = '5s'`
+const importSettings = `SET application_name = 'promopool import'; SET promopool.import_reader = '2'; SET idle_session_timeout = '60s'; SET lock_timeout = '5s'`
+
+// importReader is the reader that an import needs (column reader), and this is.
+const importReader = 2
 
 // NextImport claims the oldest import that nobody works on.
 func (s *Store) NextImport(ctx context.Context) (importing.Session, error) {
@@ -271,9 +313,14 @@ func (s *importSession) claim(ctx context.Context, task int64, pool int32) (bool
 	if err != nil {
 		return false, err
 	}
+	options, err := optionsOf(row.Options)
+	if err != nil {
+		return false, err
+	}
 	s.pool = pool
 	s.job = importing.Job{
-		Task: task, PoolID: row.PoolID, From: importing.Position{Offset: row.BytesDone, Line: row.LinesDone},
+		Task: task, PoolID: row.PoolID, Bytes: row.Bytes, MediaType: row.MediaType, Options: options,
+		From: importing.Position{Offset: row.TextDone, Line: row.LinesDone}, Done: row.BytesDone,
 		Layout: layout, Attempts: int(row.Attempts),
 	}
 	return true, nil
@@ -325,9 +372,13 @@ func (s *importSession) Commit(ctx context.Context, step importing.Step) (status
 		if err != nil {
 			return err
 		}
-		told, err := s.q.WithTx(tx).ImportStep(ctx, arg)
+		q := s.q.WithTx(tx)
+		told, err := q.ImportStep(ctx, arg)
+		if err != nil {
+			return err
+		}
 		status = domain.ImportStatus(told)
-		return err
+		return q.MarkTextDone(ctx, db.MarkTextDoneParams{Task: s.job.Task, TextDone: step.End.Offset, Reader: importReader})
 	})
 	return status, importError(err)
 }
@@ -339,6 +390,10 @@ func (s *importSession) copy(ctx context.Context, tx pgx.Tx, step importing.Step
 			return fmt.Errorf("copy codes: %w", err)
 		}
 	}
+	return s.copyRefusals(ctx, tx, step)
+}
+
+func (s *importSession) copyRefusals(ctx context.Context, tx pgx.Tx, step importing.Step) error {
 	if len(step.Refusals) > 0 {
 		_, err := tx.CopyFrom(ctx, pgx.Identifier{"import_refusals"}, []string{"task", "line", "reason", "value", "row"},
 			pgx.CopyFromSlice(len(step.Refusals), func(i int) ([]any, error) {
@@ -373,7 +428,7 @@ func (s *importSession) stepParams(step importing.Step, lots []int32) (db.Import
 	layout, err := json.Marshal(step.Layout)
 	p := db.ImportStepParams{
 		Task: s.job.Task, Pool: s.pool, At: stamp(step.At), LLot: lots,
-		BytesDone: step.End.Offset, LinesDone: step.End.Line, Layout: layout,
+		BytesDone: step.Done, LinesDone: step.End.Line, Layout: layout,
 		Rows: step.Rows, Added: step.Added, Refused: int64(len(step.Refusals)), Last: step.Last,
 	}
 	for _, l := range step.Lots {
@@ -384,6 +439,38 @@ func (s *importSession) stepParams(step importing.Step, lots []int32) (db.Import
 		p.LAvailableTill = append(p.LAvailableTill, stamp(l.Window.AvailableTill))
 	}
 	return p, err
+}
+
+func (s *importSession) Seen(ctx context.Context, codes []string) ([]string, error) {
+	return s.q.CodesSeen(ctx, db.CodesSeenParams{Task: s.job.Task, Codes: codes})
+}
+
+// Rehearse touches the task and its own codes only, so nobody waits for it.
+func (s *importSession) Rehearse(ctx context.Context, step importing.Step, codes []string) (status domain.ImportStatus, err error) {
+	layout, err := json.Marshal(step.Layout)
+	if err != nil {
+		return "", err
+	}
+	err = pgx.BeginFunc(ctx, s.conn, func(tx pgx.Tx) error {
+		if err := s.copyRefusals(ctx, tx, step); err != nil {
+			return err
+		}
+		_, err := tx.CopyFrom(ctx, pgx.Identifier{"import_seen"}, []string{"task", "code"},
+			pgx.CopyFromSlice(len(codes), func(i int) ([]any, error) { return []any{s.job.Task, codes[i]}, nil }))
+		if err != nil {
+			return fmt.Errorf("copy codes of a dry run: %w", err)
+		}
+		told, err := s.q.WithTx(tx).RehearseStep(ctx, db.RehearseStepParams{
+			Task: s.job.Task, At: stamp(step.At), BytesDone: step.Done, TextDone: step.End.Offset, LinesDone: step.End.Line, Reader: importReader,
+			Layout: layout, Rows: step.Rows, Added: step.Added, Refused: int64(len(step.Refusals)), Last: step.Last,
+		})
+		if errors.Is(err, pgx.ErrNoRows) {
+			return importing.ErrEnded
+		}
+		status = domain.ImportStatus(told)
+		return err
+	})
+	return status, importError(err)
 }
 
 func (s *importSession) Fail(ctx context.Context, why string) error {

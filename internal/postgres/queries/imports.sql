@@ -2,8 +2,8 @@
 -- import is written by anyone but its session, which holds imports_lock(pool).
 
 -- name: BeginImport :one
-INSERT INTO imports (pool, pool_id, file_name, media_type, created_at, touched_at)
-SELECT p.pool, p.id, @file_name::text, @media_type::text, clock_timestamp(), clock_timestamp()
+INSERT INTO imports (pool, pool_id, file_name, media_type, options, reader, seen_kept, created_at, touched_at)
+SELECT p.pool, p.id, @file_name::text, @media_type::text, @options::jsonb, @reader::int, @dry_run::boolean, clock_timestamp(), clock_timestamp()
   FROM pools p
  WHERE p.id = @pool_id AND p.state <> 'archived'
 RETURNING task;
@@ -66,7 +66,7 @@ SELECT pg_advisory_unlock(imports_lock(@pool::int));
 -- name: ClaimImport :one
 UPDATE imports SET status = 'running', attempts = attempts + 1, started_at = coalesce(started_at, clock_timestamp())
  WHERE task = @task AND status IN ('waiting', 'running')
-RETURNING task, pool, pool_id, bytes_done, lines_done, layout, attempts;
+RETURNING task, pool, pool_id, media_type, options, bytes, bytes_done, coalesce(text_done, bytes_done)::bigint AS text_done, lines_done, layout, attempts;
 
 -- name: ImportClock :one
 SELECT clock_timestamp()::timestamptz AS now, EXISTS (SELECT FROM pools p WHERE p.pool = @pool AND p.state <> 'archived') AS open;
@@ -83,6 +83,34 @@ SELECT import_step(
     @l_lot::int[], @l_size::bigint[], @l_issue_start::timestamptz[], @l_issue_end::timestamptz[], @l_available_from::timestamptz[], @l_available_till::timestamptz[],
     @bytes_done::bigint, @lines_done::bigint, @layout::jsonb, @rows::bigint, @added::bigint, @refused::bigint, @last::boolean
 )::text;
+
+-- Behind ImportStep, in its transaction: where to go on in the text.
+-- name: MarkTextDone :exec
+UPDATE imports SET text_done = @text_done::bigint, reader = @reader::int WHERE task = @task;
+
+-- name: CodesSeen :many
+SELECT s::text AS code FROM import_seen_codes(@task::bigint, @codes::text[]) AS s;
+
+-- The step of a dry run: as import_step, but for the pool.
+-- name: RehearseStep :one
+UPDATE imports SET
+       bytes_done = @bytes_done, text_done = @text_done::bigint, reader = @reader::int, lines_done = @lines_done, layout = @layout, attempts = 0,
+       rows = rows + @rows, added = added + @added, refused = refused + @refused,
+       status = CASE WHEN NOT @last::boolean THEN status WHEN refused + @refused > 0 THEN 'completed_with_refusals' ELSE 'completed' END,
+       finished_at = CASE WHEN @last::boolean THEN @at::timestamptz END
+ WHERE task = @task AND status = 'running' AND bytes_done <= @bytes_done
+RETURNING status;
+
+-- name: DropSeenCodes :execrows
+DELETE FROM import_seen s WHERE s.task = @task AND s.code IN
+       (SELECT q.code FROM import_seen q WHERE q.task = @task ORDER BY q.code LIMIT @at_most);
+
+-- name: MarkSeenDropped :exec
+UPDATE imports SET seen_kept = false WHERE task = @task;
+
+-- name: SeenToDrop :many
+SELECT task FROM imports
+ WHERE seen_kept AND status IN ('completed', 'completed_with_refusals', 'failed', 'cancelled');
 
 -- name: FailImport :execrows
 UPDATE imports SET status = 'failed', error = @error, finished_at = clock_timestamp()

@@ -41,23 +41,33 @@ func (q *Queries) AddImportPart(ctx context.Context, arg AddImportPartParams) er
 
 const BeginImport = `-- name: BeginImport :one
 
-INSERT INTO imports (pool, pool_id, file_name, media_type, created_at, touched_at)
-SELECT p.pool, p.id, $1::text, $2::text, clock_timestamp(), clock_timestamp()
+INSERT INTO imports (pool, pool_id, file_name, media_type, options, reader, seen_kept, created_at, touched_at)
+SELECT p.pool, p.id, $1::text, $2::text, $3::jsonb, $4::int, $5::boolean, clock_timestamp(), clock_timestamp()
   FROM pools p
- WHERE p.id = $3 AND p.state <> 'archived'
+ WHERE p.id = $6 AND p.state <> 'archived'
 RETURNING task
 `
 
 type BeginImportParams struct {
 	FileName  string
 	MediaType string
+	Options   []byte
+	Reader    int32
+	DryRun    bool
 	PoolID    string
 }
 
 // Imports. The row of the task is locked last, behind the pool; nothing else of an
 // import is written by anyone but its session, which holds imports_lock(pool).
 func (q *Queries) BeginImport(ctx context.Context, arg BeginImportParams) (int64, error) {
-	row := q.db.QueryRow(ctx, BeginImport, arg.FileName, arg.MediaType, arg.PoolID)
+	row := q.db.QueryRow(ctx, BeginImport,
+		arg.FileName,
+		arg.MediaType,
+		arg.Options,
+		arg.Reader,
+		arg.DryRun,
+		arg.PoolID,
+	)
 	var task int64
 	err := row.Scan(&task)
 	return task, err
@@ -66,14 +76,18 @@ func (q *Queries) BeginImport(ctx context.Context, arg BeginImportParams) (int64
 const ClaimImport = `-- name: ClaimImport :one
 UPDATE imports SET status = 'running', attempts = attempts + 1, started_at = coalesce(started_at, clock_timestamp())
  WHERE task = $1 AND status IN ('waiting', 'running')
-RETURNING task, pool, pool_id, bytes_done, lines_done, layout, attempts
+RETURNING task, pool, pool_id, media_type, options, bytes, bytes_done, coalesce(text_done, bytes_done)::bigint AS text_done, lines_done, layout, attempts
 `
 
 type ClaimImportRow struct {
 	Task      int64
 	Pool      int32
 	PoolID    string
+	MediaType string
+	Options   []byte
+	Bytes     int64
 	BytesDone int64
+	TextDone  int64
 	LinesDone int64
 	Layout    []byte
 	Attempts  int32
@@ -86,12 +100,45 @@ func (q *Queries) ClaimImport(ctx context.Context, task int64) (ClaimImportRow, 
 		&i.Task,
 		&i.Pool,
 		&i.PoolID,
+		&i.MediaType,
+		&i.Options,
+		&i.Bytes,
 		&i.BytesDone,
+		&i.TextDone,
 		&i.LinesDone,
 		&i.Layout,
 		&i.Attempts,
 	)
 	return i, err
+}
+
+const CodesSeen = `-- name: CodesSeen :many
+SELECT s::text AS code FROM import_seen_codes($1::bigint, $2::text[]) AS s
+`
+
+type CodesSeenParams struct {
+	Task  int64
+	Codes []string
+}
+
+func (q *Queries) CodesSeen(ctx context.Context, arg CodesSeenParams) ([]string, error) {
+	rows, err := q.db.Query(ctx, CodesSeen, arg.Task, arg.Codes)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []string
+	for rows.Next() {
+		var code string
+		if err := rows.Scan(&code); err != nil {
+			return nil, err
+		}
+		items = append(items, code)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const CodesTaken = `-- name: CodesTaken :many
@@ -147,6 +194,24 @@ func (q *Queries) DropImportParts(ctx context.Context, arg DropImportPartsParams
 	return result.RowsAffected(), nil
 }
 
+const DropSeenCodes = `-- name: DropSeenCodes :execrows
+DELETE FROM import_seen s WHERE s.task = $1 AND s.code IN
+       (SELECT q.code FROM import_seen q WHERE q.task = $1 ORDER BY q.code LIMIT $2)
+`
+
+type DropSeenCodesParams struct {
+	Task   int64
+	AtMost int32
+}
+
+func (q *Queries) DropSeenCodes(ctx context.Context, arg DropSeenCodesParams) (int64, error) {
+	result, err := q.db.Exec(ctx, DropSeenCodes, arg.Task, arg.AtMost)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
 const FailImport = `-- name: FailImport :execrows
 UPDATE imports SET status = 'failed', error = $1, finished_at = clock_timestamp()
  WHERE task = $2 AND status IN ('waiting', 'running')
@@ -185,7 +250,7 @@ func (q *Queries) GrowImport(ctx context.Context, arg GrowImportParams) (int64, 
 }
 
 const ImportByTask = `-- name: ImportByTask :one
-SELECT i.task, i.pool, i.pool_id, i.file_name, i.media_type, i.status, i.error, i.layout, i.bytes, i.bytes_done, i.lines_done, i.rows, i.added, i.moved, i.unchanged, i.refused, i.attempts, i.body_kept, i.created_at, i.touched_at, i.started_at, i.finished_at, coalesce(p.id, i.pool_id)::text AS id
+SELECT i.task, i.pool, i.pool_id, i.file_name, i.media_type, i.status, i.error, i.layout, i.bytes, i.bytes_done, i.lines_done, i.rows, i.added, i.moved, i.unchanged, i.refused, i.attempts, i.body_kept, i.created_at, i.touched_at, i.started_at, i.finished_at, i.options, i.dry_run, i.text_done, i.reader, i.seen_kept, coalesce(p.id, i.pool_id)::text AS id
   FROM imports i LEFT JOIN pools p ON p.pool = i.pool
  WHERE i.task = $1 AND i.status <> 'receiving'
 `
@@ -221,6 +286,11 @@ func (q *Queries) ImportByTask(ctx context.Context, task int64) (ImportByTaskRow
 		&i.Import.TouchedAt,
 		&i.Import.StartedAt,
 		&i.Import.FinishedAt,
+		&i.Import.Options,
+		&i.Import.DryRun,
+		&i.Import.TextDone,
+		&i.Import.Reader,
+		&i.Import.SeenKept,
 		&i.ID,
 	)
 	return i, err
@@ -294,7 +364,7 @@ func (q *Queries) ImportStep(ctx context.Context, arg ImportStepParams) (string,
 }
 
 const ImportsOfPool = `-- name: ImportsOfPool :many
-SELECT i.task, i.pool, i.pool_id, i.file_name, i.media_type, i.status, i.error, i.layout, i.bytes, i.bytes_done, i.lines_done, i.rows, i.added, i.moved, i.unchanged, i.refused, i.attempts, i.body_kept, i.created_at, i.touched_at, i.started_at, i.finished_at, p.id
+SELECT i.task, i.pool, i.pool_id, i.file_name, i.media_type, i.status, i.error, i.layout, i.bytes, i.bytes_done, i.lines_done, i.rows, i.added, i.moved, i.unchanged, i.refused, i.attempts, i.body_kept, i.created_at, i.touched_at, i.started_at, i.finished_at, i.options, i.dry_run, i.text_done, i.reader, i.seen_kept, p.id
   FROM imports i JOIN pools p ON p.pool = i.pool
  WHERE p.id = $1 AND i.status <> 'receiving' AND i.task < $2
  ORDER BY i.task DESC
@@ -344,6 +414,11 @@ func (q *Queries) ImportsOfPool(ctx context.Context, arg ImportsOfPoolParams) ([
 			&i.Import.TouchedAt,
 			&i.Import.StartedAt,
 			&i.Import.FinishedAt,
+			&i.Import.Options,
+			&i.Import.DryRun,
+			&i.Import.TextDone,
+			&i.Import.Reader,
+			&i.Import.SeenKept,
 			&i.ID,
 		); err != nil {
 			return nil, err
@@ -422,6 +497,31 @@ UPDATE imports SET body_kept = false WHERE task = $1
 
 func (q *Queries) MarkImportDropped(ctx context.Context, task int64) error {
 	_, err := q.db.Exec(ctx, MarkImportDropped, task)
+	return err
+}
+
+const MarkSeenDropped = `-- name: MarkSeenDropped :exec
+UPDATE imports SET seen_kept = false WHERE task = $1
+`
+
+func (q *Queries) MarkSeenDropped(ctx context.Context, task int64) error {
+	_, err := q.db.Exec(ctx, MarkSeenDropped, task)
+	return err
+}
+
+const MarkTextDone = `-- name: MarkTextDone :exec
+UPDATE imports SET text_done = $1::bigint, reader = $2::int WHERE task = $3
+`
+
+type MarkTextDoneParams struct {
+	TextDone int64
+	Reader   int32
+	Task     int64
+}
+
+// Behind ImportStep, in its transaction: where to go on in the text.
+func (q *Queries) MarkTextDone(ctx context.Context, arg MarkTextDoneParams) error {
+	_, err := q.db.Exec(ctx, MarkTextDone, arg.TextDone, arg.Reader, arg.Task)
 	return err
 }
 
@@ -548,6 +648,75 @@ func (q *Queries) RefusalsAfter(ctx context.Context, arg RefusalsAfterParams) ([
 			return nil, err
 		}
 		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const RehearseStep = `-- name: RehearseStep :one
+UPDATE imports SET
+       bytes_done = $1, text_done = $2::bigint, reader = $3::int, lines_done = $4, layout = $5, attempts = 0,
+       rows = rows + $6, added = added + $7, refused = refused + $8,
+       status = CASE WHEN NOT $9::boolean THEN status WHEN refused + $8 > 0 THEN 'completed_with_refusals' ELSE 'completed' END,
+       finished_at = CASE WHEN $9::boolean THEN $10::timestamptz END
+ WHERE task = $11 AND status = 'running' AND bytes_done <= $1
+RETURNING status
+`
+
+type RehearseStepParams struct {
+	BytesDone int64
+	TextDone  int64
+	Reader    int32
+	LinesDone int64
+	Layout    []byte
+	Rows      int64
+	Added     int64
+	Refused   int64
+	Last      bool
+	At        pgtype.Timestamptz
+	Task      int64
+}
+
+// The step of a dry run: as import_step, but for the pool.
+func (q *Queries) RehearseStep(ctx context.Context, arg RehearseStepParams) (string, error) {
+	row := q.db.QueryRow(ctx, RehearseStep,
+		arg.BytesDone,
+		arg.TextDone,
+		arg.Reader,
+		arg.LinesDone,
+		arg.Layout,
+		arg.Rows,
+		arg.Added,
+		arg.Refused,
+		arg.Last,
+		arg.At,
+		arg.Task,
+	)
+	var status string
+	err := row.Scan(&status)
+	return status, err
+}
+
+const SeenToDrop = `-- name: SeenToDrop :many
+SELECT task FROM imports
+ WHERE seen_kept AND status IN ('completed', 'completed_with_refusals', 'failed', 'cancelled')
+`
+
+func (q *Queries) SeenToDrop(ctx context.Context) ([]int64, error) {
+	rows, err := q.db.Query(ctx, SeenToDrop)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []int64
+	for rows.Next() {
+		var task int64
+		if err := rows.Scan(&task); err != nil {
+			return nil, err
+		}
+		items = append(items, task)
 	}
 	if err := rows.Err(); err != nil {
 		return nil, err

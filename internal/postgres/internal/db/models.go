@@ -54,6 +54,11 @@ type Import struct {
 	TouchedAt  pgtype.Timestamptz
 	StartedAt  pgtype.Timestamptz
 	FinishedAt pgtype.Timestamptz
+	Options    []byte
+	DryRun     bool
+	TextDone   *int64
+	Reader     int32
+	SeenKept   bool
 }
 
 type ImportPart struct {
@@ -68,6 +73,11 @@ type ImportRefusal struct {
 	Reason string
 	Value  string
 	Row    string
+}
+
+type ImportSeen struct {
+	Task int64
+	Code string
 }
 
 type Issuance struct {
