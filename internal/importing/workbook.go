@@ -49,6 +49,9 @@ type watched struct {
 }
 
 func (w *watched) ReadAt(p []byte, offset int64) (int, error) {
+	if offset < 0 { // as a made-up directory may ask for
+		return 0, errDamaged
+	}
 	if w.left >= 0 {
 		if w.left -= int64(len(p)); w.left < 0 {
 			return 0, errHuge
