@@ -224,6 +224,11 @@ func TestUploadOptions(t *testing.T) {
 	if i.Added != 4 || i.Layout.Format != "list" || i.Layout.Delimiter != "" {
 		t.Errorf("pasted: got %+v", i)
 	}
+	_, _, book := d.Send("GET", "/v1/import-template.xlsx", "", nil)
+	media, body := form(book)
+	if i = send("", media, strings.ReplaceAll(body.String(), ".csv", ".xlsx")); i.Status != "completed" || i.Layout.Format != "xlsx" || i.FileName != "spring 0.xlsx" {
+		t.Errorf("workbook in a form: got %+v", i)
+	}
 	if i = send("", "text/csv", "PK\x03\x04 no workbook"); i.Status != "failed" {
 		t.Errorf("no workbook: got %+v", i)
 	}

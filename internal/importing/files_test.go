@@ -368,3 +368,77 @@ func TestTemplateFilled(t *testing.T) {
 		t.Errorf("got %d codes with their window, want 2", n)
 	}
 }
+
+// A workbook that a person made, with titles in merged cells, date cells, empty
+// rows and codes that look like numbers: each code is in as it was typed or
+// refused with its row, and the refused rows, corrected, go in.
+func TestPersonsWorkbook(t *testing.T) {
+	b := excelize.NewFile()
+	defer b.Close()
+	set := func(at string, value any, style int) {
+		t.Helper()
+		if err := errors.Join(b.SetCellValue("Sheet1", at, value), b.SetCellStyle("Sheet1", at, at, style)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	style := func(format int) int {
+		s, err := b.NewStyle(&excelize.Style{NumFmt: format})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	date, scientific := style(22), style(11)
+	set("A1", "Summer 2026", 0)
+	if err := b.MergeCell("Sheet1", "A1", "C2"); err != nil {
+		t.Fatal(err)
+	}
+	set("A4", "Code", 0)
+	set("B4", "Issue End", 0)
+	set("C4", "Owner", 0)
+	for i, cell := range []struct {
+		value any
+		style int
+	}{
+		{"00123", 0}, {"1E5", 0}, {100000, 0}, {1e5, scientific}, {0.5, 0}, {time.Date(2026, 3, 4, 0, 0, 0, 0, time.UTC), date}, {true, 0}, {"=2+2", 0},
+	} {
+		row := fmt.Sprint(5 + i)
+		set("A"+row, cell.value, cell.style)
+		set("B"+row, time.Date(2099, 7, 1, 10, 0, 0, 0, time.UTC), date)
+		set("C"+row, "Zoë", 0)
+	}
+	for row := 13; row < 200; row++ {
+		set(fmt.Sprint("B", row), nil, date)
+	}
+	var file bytes.Buffer
+	if err := b.Write(&file); err != nil {
+		t.Fatal(err)
+	}
+
+	w := newWorld(t)
+	w.run(w.store)
+	i := w.send(domain.Upload{MediaType: xlsx, Options: domain.ImportOptions{TZ: "Europe/Paris"}}, &file)
+	want := []string{"8 number_not_exact 100000", "9 number_not_exact 0.5", "10 date_as_code 2026-03-04", "11 boolean_as_code TRUE"}
+	if diff := cmp.Diff(want, w.report(i.Task)); diff != "" || i.Rows != 8 || i.Added != 4 {
+		t.Errorf("got %+v\n%s", i, diff)
+	}
+	rejected := w.rejected(i.Task)
+	const rows = "\xef\xbb\xbfCode,Issue End,Owner,line,reason\n" +
+		"100000,2099-07-01 10:00:00,Zoë,8,number_not_exact\n" +
+		"0.5,2099-07-01 10:00:00,Zoë,9,number_not_exact\n" +
+		"2026-03-04,2099-07-01 10:00:00,Zoë,10,date_as_code\n" +
+		"TRUE,2099-07-01 10:00:00,Zoë,11,boolean_as_code\n"
+	if rejected != rows {
+		t.Errorf("got %q, want %q", rejected, rows)
+	}
+	corrected := strings.NewReplacer("\n100000,", "\n1E+05,", "\n0.5,", "\n1/2,", "\n2026-03-04,", "\n3-4,").Replace(rejected)
+	again := w.send(domain.Upload{Options: domain.ImportOptions{TZ: "Europe/Paris"}}, strings.NewReader(corrected))
+	if again.Status != domain.ImportCompleted || again.Added != 4 {
+		t.Errorf("corrected: got %+v, %q", again, w.report(again.Task))
+	}
+	if n := w.count(`SELECT count(*) FROM codes JOIN lots USING (pool, lot)
+		WHERE code IN ('00123', '1E5', '100000', '=2+2', '1E+05', '1/2', '3-4', 'TRUE') AND issue_end = '2099-07-01 08:00Z'`); n != 8 {
+		t.Errorf("got %d codes with their window, want 8", n)
+	}
+	w.settled()
+}

@@ -354,6 +354,31 @@ func readWhole(f File) error {
 	}
 }
 
+// A workbook that unpacks to a lot is refused from what its directory says.
+func TestBombRefusedAtOnce(t *testing.T) {
+	var b bytes.Buffer
+	z := zip.NewWriter(&b)
+	for name, content := range plainBook("") {
+		w, err := z.Create(name)
+		must(t, err)
+		if name != "xl/worksheets/sheet1.xml" {
+			_, err = io.WriteString(w, content)
+			must(t, err)
+			continue
+		}
+		for range 300 {
+			_, err = w.Write(make([]byte, 1<<20))
+			must(t, err)
+		}
+	}
+	must(t, z.Close())
+	reads := &failsAt{r: bytes.NewReader(b.Bytes()), left: 1 << 30}
+	err := readWhole(File{Bytes: reads, Size: int64(b.Len())})
+	if !errors.Is(err, errHuge) || (1<<30)-reads.left > 50 {
+		t.Errorf("got %v after %d reads", err, (1<<30)-reads.left)
+	}
+}
+
 // A failure of the store is no fault of the file.
 func TestWorkbookStoreFails(t *testing.T) {
 	f := plainBook(`<row r="1"><c r="A1"><v>1</v></c></row>`).file(t)
