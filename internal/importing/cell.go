@@ -128,9 +128,9 @@ func (w *workbook) number(raw string, style int) (shown string, mark byte) {
 	if style >= 0 && style < len(w.styles) {
 		form = w.styles[style]
 	}
-	switch {
-	case form == otherForm:
-	case form == dateForm:
+	switch form {
+	case otherForm:
+	case dateForm:
 		if t, ok := dateOf(raw, w.from1904); ok {
 			return t, markDate
 		}
@@ -215,7 +215,7 @@ func formOfCode(code string) numberForm {
 func formLetters(code string) string {
 	var b strings.Builder
 	for i := 0; i < len(code); i++ {
-		end := -1
+		var end int
 		switch code[i] {
 		case '"':
 			end = strings.IndexByte(code[i+1:], '"')

@@ -43,6 +43,9 @@ func encodingOf(head []byte, told string) (encoding string, mark bool, _ error) 
 // delimiters have a zero byte, always on the same side; UTF-8 that is wrong in
 // a few places only is UTF-8.
 func likeliestEncoding(head []byte) (string, error) {
+	if bytes.IndexByte(head, 0) < 0 && utf8.Valid(head) { // nearly always, and quick to see
+		return "utf-8", nil
+	}
 	var zeros [2]int
 	for i, c := range head {
 		if c == 0 {
@@ -109,10 +112,10 @@ func likeliestCodePage(text []byte) (string, error) {
 			differ = true
 			continue
 		}
-		switch {
-		case c == 0x80 || c == 0xa3: // €, £, which nobody means by Ђ, Ј
+		switch c {
+		case 0x80, 0xa3: // €, £, which nobody means by Ђ, Ј
 			western++
-		case c == 0x88 || c == 0xb9: // €, №
+		case 0x88, 0xb9: // €, №
 			cyrillic++
 		}
 		differ = differ || c >= 0x80 && code1251[c] != code1252[c]
@@ -196,8 +199,11 @@ func fromUTF16(dst, src []byte, last bool, low int) ([]byte, int) {
 	return dst, at
 }
 
-// decodeAll is the text of the beginning of a file.
+// decodeAll is the text of the beginning of a file, which may be head itself.
 func decodeAll(head []byte, form domain.Layout) []byte {
+	if form.Encoding == "utf-8" {
+		return head
+	}
 	text, _ := converterOf(form.Encoding)(nil, head[markSize(form):], false)
 	return text
 }

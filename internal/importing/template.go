@@ -47,7 +47,7 @@ func (in *Intake) WriteTemplate(w io.Writer, format domain.Format) error {
 
 func writeWorkbook(w io.Writer) (err error) {
 	book := excelize.NewFile()
-	defer book.Close()
+	defer func() { err = errors.Join(err, book.Close()) }()
 	format := templateFormat
 	bold, err1 := book.NewStyle(&excelize.Style{Font: &excelize.Font{Bold: true}})
 	text, err2 := book.NewStyle(&excelize.Style{NumFmt: 49})
