@@ -69,20 +69,24 @@ func look(head []byte, whole bool, form domain.Layout, delimiter string) (domain
 }
 
 // lookAtSheet looks for a header among the first rows: above it people write
-// titles. The row that names most columns is it.
+// titles. The row that names most columns is it, one with the code before others.
 func lookAtSheet(head []byte, form domain.Layout) (domain.Layout, error) {
 	form.Delimiter, form.Columns = string(sheetDelimiter), domain.Columns
 	var best domain.Layout
 	var wrong error
-	named := 0
+	most := 0
 	for row := range titleRows {
 		line, rest, _ := bytes.Cut(head, []byte("\n"))
-		if l, n, err := header([]byte(unmarked(line)), sheetDelimiter); n > named {
-			best, named, wrong, form.HeaderRow = l, n, err, int64(row)+1
+		l, named, err := header([]byte(unmarked(line)), sheetDelimiter)
+		if slices.Contains(l.Columns, domain.ColumnCode) {
+			named += len(domain.Columns)
+		}
+		if named > most {
+			best, most, wrong, form.HeaderRow = l, named, err, int64(row)+1
 		}
 		head = rest
 	}
-	if named == 0 || wrong != nil {
+	if most == 0 || wrong != nil {
 		return form, wrong
 	}
 	return withHeader(form, best)

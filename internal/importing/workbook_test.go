@@ -250,6 +250,36 @@ func TestPersonsSheet(t *testing.T) {
 	checkResumed(t, f)
 }
 
+// The header of a sheet, by its first rows as lines of words.
+func TestSheetHeader(t *testing.T) {
+	for _, tt := range []struct {
+		rows  string
+		row   int64
+		codes []string
+	}{
+		{"A1|B2", 0, []string{"A1", "B2"}},
+		{"Code|A1", 1, []string{"A1"}},
+		{"Spring||Code|A1", 3, []string{"A1"}},
+		{"Promo code|Issue end,Code|,A1", 2, []string{"A1"}},
+		{"Issue start,Issue end|Code|A1", 2, []string{"A1"}},
+		{strings.Repeat("|", 19) + "Code|A1", 20, []string{"A1"}},
+		{strings.Repeat("|", 20) + "Code|A1", 0, []string{"Code", "A1"}}, // too far down
+	} {
+		var rows strings.Builder
+		for _, row := range strings.Split(tt.rows, "|") {
+			rows.WriteString("<row>")
+			for _, cell := range strings.Split(row, ",") {
+				fmt.Fprintf(&rows, `<c t="inlineStr"><is><t>%s</t></is></c>`, cell)
+			}
+			rows.WriteString("</row>")
+		}
+		p := open(t, plainBook(rows.String()).file(t))
+		if got := codesOf(parseAll(t, p)); !slices.Equal(got, tt.codes) || p.Layout().HeaderRow != tt.row {
+			t.Errorf("%q: got %q below row %d, want %q below %d", tt.rows, got, p.Layout().HeaderRow, tt.codes, tt.row)
+		}
+	}
+}
+
 func TestSheetChosen(t *testing.T) {
 	f := made(t, func(b *excelize.File, s string) {
 		must(t, b.SetCellValue(s, "A1", "HIDDEN"))
