@@ -67,6 +67,7 @@ var owners = map[string][]string{
 		"internal/app", "internal/bench", "internal/devstack", "internal/pgtest", "internal/postgres", "internal/postgres/internal/db", "internal/verify",
 	},
 	"github.com/pressly/goose/v3":                {"internal/postgres"},
+	"github.com/xuri/excelize/v2":                {"internal/importing"},
 	"github.com/twmb/franz-go/pkg/kfake":         {"internal/devstack"},
 	"github.com/twmb/franz-go/pkg/kmsg":          {"internal/topics"},
 	"github.com/fergusstrange/embedded-postgres": {"internal/devstack"},

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
@@ -9,6 +10,7 @@ import (
 	"maps"
 	"mime"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -25,6 +27,7 @@ type importTask struct {
 	PoolID         string `json:"pool_id"`
 	FileName       string `json:"file_name"`
 	Actor          string
+	DryRun         bool   `json:"dry_run"`
 	Status         string
 	Error          string
 	Bytes          int64
@@ -38,6 +41,7 @@ type importTask struct {
 	RowsPerSecond  *float64         `json:"rows_per_second"`
 	SecondsLeft    *int64           `json:"seconds_left"`
 	IgnoredColumns []string         `json:"ignored_columns"`
+	Layout         *importLayout
 	CreatedAt      string           `json:"created_at"`
 	StartedAt      string           `json:"started_at"`
 	FinishedAt     string           `json:"finished_at"`
@@ -49,6 +53,37 @@ type importTask struct {
 		Detail string
 		Value  string
 	}
+}
+
+// importLayout is how the server understood a file.
+type importLayout struct {
+	Format    string
+	Encoding  string
+	Delimiter string
+	Sheet     string
+	HeaderRow int64 `json:"header_row"`
+}
+
+// delimiterNames are delimiters as people say them.
+var delimiterNames = map[string]string{",": "comma", ";": "semicolon", "\t": "tab", "|": "pipe"}
+
+// String is the layout in a line.
+func (l importLayout) String() string {
+	parts := []string{l.Format}
+	if l.Sheet != "" {
+		parts = append(parts, fmt.Sprintf("sheet %q", l.Sheet))
+	}
+	if l.Encoding != "" {
+		parts = append(parts, l.Encoding)
+	}
+	if l.Delimiter != "" {
+		parts = append(parts, delimiterNames[l.Delimiter])
+	}
+	header := "no header"
+	if l.HeaderRow > 0 {
+		header = fmt.Sprintf("header in line %d", l.HeaderRow)
+	}
+	return strings.Join(append(parts, header), ", ")
 }
 
 func (t importTask) ended() bool { return t.Status != "waiting" && t.Status != "running" }
@@ -106,6 +141,12 @@ func (t importTask) write(w io.Writer) {
 	if t.FileKept && t.FileKeptUntil != "" {
 		fmt.Fprintf(w, "file kept until\t%s\n", localTime(t.FileKeptUntil))
 	}
+	if t.Layout != nil {
+		fmt.Fprintf(w, "read as\t%s\n", t.Layout)
+	}
+	if t.DryRun {
+		fmt.Fprintf(w, "dry run\tnothing was filled\n")
+	}
 	if len(t.IgnoredColumns) > 0 {
 		fmt.Fprintf(w, "ignored columns\t%s\n", strings.Join(t.IgnoredColumns, ", "))
 	}
@@ -127,6 +168,27 @@ type importFlags struct {
 	noWait   bool
 	strict   bool
 	rejected string
+	template string
+
+	tz, encoding, delimiter, sheet string
+	dryRun                         bool
+}
+
+// query is what the upload says of the file.
+func (c *importFlags) query() string {
+	q := url.Values{}
+	for name, value := range map[string]string{"tz": c.tz, "encoding": c.encoding, "delimiter": c.delimiter, "sheet": c.sheet} {
+		if value != "" {
+			q.Set(name, value)
+		}
+	}
+	if c.dryRun {
+		q.Set("dry_run", "true")
+	}
+	if len(q) == 0 {
+		return ""
+	}
+	return "?" + q.Encode()
 }
 
 func (p *program) importCommand() *cobra.Command {
@@ -135,19 +197,33 @@ func (p *program) importCommand() *cobra.Command {
 		Use:   "import POOL FILE",
 		Short: "Fill a pool from a file of codes",
 		Long: `import uploads FILE ("-": standard input) and follows the task until every row is
-in the pool or refused. The file is CSV in UTF-8, separated by commas or
-semicolons, with a code in each row and up to four dates, in UTC: issue_start,
-issue_end, available_from, available_till. With a header the columns may stand in
-any order, without one in this. The first codes can be issued while the rest
+in the pool or refused. The file is CSV, XLSX or text with a code in each row and
+up to four dates: issue_start, issue_end, available_from, available_till. With a
+header the columns may stand in any order, without one in this. How the file is
+encoded and separated is found by looking, unless it is said. In a .txt file
+several codes may stand in a line. The first codes can be issued while the rest
 loads, and once the upload is through the server goes on without this command:
 promopool imports shows how far it is, and cancels it.
 
+--dry-run reads the whole file, tells what would become of each row, and fills
+nothing. --template writes a file to fill in.
+
 It exits 0 when some rows were refused, unless --strict is given.`,
 		Example: `  promopool import beach codes.csv
+  promopool import beach codes.xlsx --sheet Codes --tz Europe/Berlin --dry-run
   promopool import beach codes.csv --rejected refused.csv --strict
-  zcat codes.csv.gz | promopool import beach - --no-wait`,
-		Args: cobra.ExactArgs(2),
+  zcat codes.csv.gz | promopool import beach - --no-wait
+  promopool import --template xlsx > codes.xlsx`,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if c.template != "" {
+				return cobra.NoArgs(cmd, args)
+			}
+			return cobra.ExactArgs(2)(cmd, args)
+		},
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if c.template != "" {
+				return p.importTemplate(cmd.Context(), &c)
+			}
 			return p.importFile(cmd.Context(), &c, args[0], args[1])
 		},
 	}
@@ -156,6 +232,12 @@ It exits 0 when some rows were refused, unless --strict is given.`,
 	f.BoolVar(&c.noWait, "no-wait", false, "return when the server has the file")
 	f.BoolVar(&c.strict, "strict", false, "exit 1 when a row was refused")
 	f.StringVar(&c.rejected, "rejected", "", "write refused rows to this `file`, which can be corrected and imported")
+	f.BoolVar(&c.dryRun, "dry-run", false, "tell what would become of each row, and fill nothing")
+	f.StringVar(&c.tz, "tz", "", "time `zone` of dates that name none, such as Europe/Berlin (default UTC)")
+	f.StringVar(&c.encoding, "encoding", "", "utf-8, utf-16le, utf-16be, windows-1251 or windows-1252 (default by looking)")
+	f.StringVar(&c.delimiter, "delimiter", "", "comma, semicolon, tab or pipe (default by looking)")
+	f.StringVar(&c.sheet, "sheet", "", "`name` or number of a workbook's sheet (default the first)")
+	f.StringVar(&c.template, "template", "", "write an empty file to standard output instead: csv or xlsx")
 	return cmd
 }
 
@@ -208,16 +290,21 @@ func (p *program) upload(ctx context.Context, c *importFlags, pool, name string)
 	}
 	bar := p.meter(size, "uploading", progressbar.OptionShowBytes(true))
 	defer bar.Finish() //nolint:errcheck // a picture
-	req, err := c.request(ctx, http.MethodPost, pathTo("pools", pool, "imports"), nil)
+	req, err := c.request(ctx, http.MethodPost, pathTo("pools", pool, "imports")+c.query(), nil)
 	if err != nil {
 		return nil, err
 	}
-	counted := progressbar.NewReader(file, bar)
+	head := bufio.NewReader(file)
+	media, err := mediaOf(name, head)
+	if err != nil {
+		return nil, err
+	}
+	counted := progressbar.NewReader(head, bar)
 	req.Body, req.ContentLength = io.NopCloser(&counted), size
 	if size == 0 { // to net/http that means unknown
 		req.Body = http.NoBody
 	}
-	req.Header.Set("Content-Type", "text/csv; charset=utf-8")
+	req.Header.Set("Content-Type", media)
 	if name != "-" {
 		req.Header.Set("Content-Disposition", mime.FormatMediaType("attachment", map[string]string{"filename": filepath.Base(name)}))
 	}
@@ -234,6 +321,38 @@ func (p *program) upload(ctx context.Context, c *importFlags, pool, name string)
 		return nil, problemIn(answer, b)
 	}
 	return b, nil
+}
+
+// mediaOf is the media type of a file by its first bytes and its name.
+func mediaOf(name string, file *bufio.Reader) (string, error) {
+	head, err := file.Peek(4)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return "", err
+	}
+	ext := strings.ToLower(filepath.Ext(name))
+	switch {
+	case string(head) == "PK\x03\x04", ext == ".xlsx":
+		return "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet", nil
+	case ext == ".txt":
+		return "text/plain", nil
+	}
+	return "text/csv", nil
+}
+
+// importTemplate writes a file to fill in to standard output.
+func (p *program) importTemplate(ctx context.Context, c *importFlags) error {
+	if c.template != "csv" && c.template != "xlsx" {
+		return usageError{fmt.Errorf("--template %s: must be csv or xlsx", c.template)}
+	}
+	if c.template == "xlsx" && terminal(p.stdout) {
+		return usageError{errors.New("--template xlsx is no text: send it to a file, > codes.xlsx")}
+	}
+	file, err := c.do(ctx, http.MethodGet, pathTo("import-template."+c.template), nil)
+	if err != nil {
+		return err
+	}
+	_, err = p.stdout.Write(file)
+	return err
 }
 
 // followTick is how often the server is asked how far it is.
@@ -268,7 +387,11 @@ func (p *program) follow(ctx context.Context, c *importFlags, b json.RawMessage)
 			if err := json.Unmarshal(answer, &t); err != nil {
 				return t, nil, fmt.Errorf("answer of %s: %w", c.server, err)
 			}
-			bar.Describe(fmt.Sprintf("importing: %d added, %d refused%s", t.Added, t.Refused, t.pace()))
+			doing := "importing"
+			if t.DryRun {
+				doing = "rehearsing"
+			}
+			bar.Describe(fmt.Sprintf("%s: %d added, %d refused%s", doing, t.Added, t.Refused, t.pace()))
 			_ = bar.Set64(t.BytesDone)
 			if t.ended() {
 				return t, answer, nil

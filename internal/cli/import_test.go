@@ -79,6 +79,29 @@ func TestImport(t *testing.T) {
 	if out, _ := c.Run(0, "import", "mugs", file("last.csv", "C1\n"), "--no-wait"); !strings.Contains(out, "task") {
 		t.Errorf("got %s", out)
 	}
+	// What the flags say of a file, and a look before it is filled in.
+	zoned := file("zoned.csv", "code;issue_start\nZ1;2026-03-29 02:30\nZ2;2026-07-01\n")
+	out, _ = c.Run(0, "import", "mugs", zoned, "--tz", "Europe/Berlin", "--encoding", "utf-8", "--delimiter", "semicolon", "--dry-run")
+	for _, want := range []string{"nothing was filled", "bad_date", "csv, utf-8, semicolon, header in line 1"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("got %s, want %q in it", out, want)
+		}
+	}
+	if _, complaint := c.Run(1, "import", "mugs", zoned, "--tz", "Berlin"); !strings.Contains(complaint, "tz") {
+		t.Errorf("got %s", complaint)
+	}
+	if out, _ := c.Run(0, "import", "mugs", file("pasted.txt", "T1, T2;T3\n"), "--json"); !strings.Contains(out, `"list"`) {
+		t.Errorf("got %s", out)
+	}
+	template, _ := c.Run(0, "import", "--template", "xlsx")
+	if out, _ := c.Run(0, "import", "mugs", file("template", template), "--sheet", "Codes"); !strings.Contains(out, `xlsx, sheet "Codes", header in line 1`) {
+		t.Errorf("got %s", out)
+	}
+	if out, _ := c.Run(0, "import", "--template", "csv"); !strings.HasPrefix(out, "code,issue_start,") {
+		t.Errorf("got %s", out)
+	}
+	c.Run(2, "import", "--template", "pdf")
+	c.Run(2, "import", "mugs", zoned, "--template", "csv")
 	for want, args := range map[string][]string{
 		"no pool":           {"import", "cups", codes},
 		"the file is empty": {"import", "mugs", file("empty.csv", "")},
@@ -124,7 +147,7 @@ func TestImport(t *testing.T) {
 		t.Errorf("left behind: %v, %v", left, err)
 	}
 	// What was exported can be imported: it is all there.
-	if out, _ := c.Run(0, "import", "mugs", back); !strings.Contains(out, "already_in_pool") {
+	if out, _ := c.Run(0, "import", "mugs", back); !strings.Contains(out, "unchanged") {
 		t.Errorf("got %s", out)
 	}
 }

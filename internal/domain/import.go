@@ -48,6 +48,7 @@ type Upload struct {
 	Size      int64 // as declared; 0 or below: not
 	Actor     Actor
 	Keep      time.Duration // how long the file is kept behind the end of its import
+	Options   ImportOptions
 }
 
 // Import is the task of filling a pool from a file. Every code that it counts
@@ -61,6 +62,7 @@ type Import struct {
 	Status    ImportStatus
 	Error     string  // why it failed
 	Layout    *Layout // nil: not looked at yet
+	Options   ImportOptions
 
 	Bytes     int64 // of the file
 	BytesDone int64
@@ -127,11 +129,27 @@ func (i *Import) moving() bool {
 	return i.Status == ImportRunning && i.Pace.Seconds > 0 && i.AskedAt.Sub(i.Pace.At) < stalled
 }
 
+// Format is a kind of file.
+type Format string
+
+// The kinds of files. A list has values without columns, each a code.
+const (
+	FormatCSV  Format = "csv"
+	FormatList Format = "list"
+	FormatXLSX Format = "xlsx"
+)
+
 // Layout is how a file of codes was understood.
 type Layout struct {
+	Format    Format   `json:"format"`
+	Encoding  string   `json:"encoding,omitempty"`        // one of Encodings; "": a spreadsheet
+	Mark      bool     `json:"byte_order_mark,omitempty"` // the file begins with one
+	CR        bool     `json:"cr,omitempty"`              // lines end with a carriage return alone
+	Sheet     string   `json:"sheet,omitempty"`           // of a spreadsheet
 	Delimiter string   `json:"delimiter"`
-	Header    []string `json:"header,omitempty"` // the names as they came; none: the file has no header
-	Columns   []Column `json:"columns"`          // what each means; "": ignored
+	HeaderRow int64    `json:"header_row,omitempty"` // its line, from 1; 0: the file has no header
+	Header    []string `json:"header,omitempty"`     // the names as they came
+	Columns   []Column `json:"columns"`              // what each means; "": ignored
 }
 
 // Ignored are the names of the columns that mean nothing here.
@@ -155,6 +173,13 @@ const (
 	ColumnIssueEnd      Column = "issue_end"
 	ColumnAvailableFrom Column = "available_from"
 	ColumnAvailableTill Column = "available_till"
+)
+
+// The columns that a file of refused rows has behind its own. They are passed
+// over when it is uploaded again.
+const (
+	ColumnLine   Column = "line"
+	ColumnReason Column = "reason"
 )
 
 // Columns are all of them, in the order of a file without header.
@@ -185,6 +210,11 @@ const (
 	QuoteMisplaced  RefusalReason = "quote_misplaced"
 	LineBreak       RefusalReason = "line_break"
 	LineTooLong     RefusalReason = "line_too_long"
+	NumberNotExact  RefusalReason = "number_not_exact"
+	DateAsCode      RefusalReason = "date_as_code"
+	BooleanAsCode   RefusalReason = "boolean_as_code"
+	CellError       RefusalReason = "cell_error"
+	FormulaNoValue  RefusalReason = "formula_without_value"
 	DuplicateInFile RefusalReason = "duplicate_in_file"
 	AlreadyIssued   RefusalReason = "already_issued"
 	DatesFixed      RefusalReason = "dates_fixed"
@@ -194,7 +224,7 @@ var refusalDetails = map[RefusalReason]string{
 	EmptyCode:       "the row has no code",
 	CodeTooLong:     "a code has at most 200 bytes",
 	CodeControl:     "a code has no control characters",
-	NotUTF8:         "the row is not UTF-8 text, save the file as UTF-8",
+	NotUTF8:         "the row has bytes that are no text in the file's encoding, save the file as UTF-8",
 	BadDate:         "not a date: write 2026-12-31, 2026-12-31 23:59:59 or 2026-12-31T23:59:59Z",
 	EndBeforeStart:  "the window ends before it starts, so the code could never be used",
 	WindowOver:      "the code could no longer be issued, its window is over",
@@ -203,6 +233,11 @@ var refusalDetails = map[RefusalReason]string{
 	QuoteMisplaced:  "a quote stands inside a value: put the value in quotes and double the quotes within",
 	LineBreak:       "a value in quotes runs over several lines",
 	LineTooLong:     "the line has more than 65536 bytes",
+	NumberNotExact:  "the cell holds a number, and what was typed cannot be told from it: format the column as text and type the code again",
+	DateAsCode:      "the spreadsheet has made a date of the code: format the column as text and type the code again",
+	BooleanAsCode:   "the spreadsheet has made TRUE or FALSE of the code: format the column as text and type the code again",
+	CellError:       "the cell shows an error instead of a value",
+	FormulaNoValue:  "the cell has a formula whose result the file does not hold: put the values in its place",
 	DuplicateInFile: "the same code stands further up in the file",
 	AlreadyIssued:   "the code is issued, and keeps the dates that its customer was told",
 	DatesFixed:      "the pool has this code with other dates, and a code for many uses keeps its dates",

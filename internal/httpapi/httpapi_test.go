@@ -266,6 +266,7 @@ func TestWalk(t *testing.T) {
 	}
 	s.Want(200, "GET", "/v1/imports", "")
 	s.Want(200, "GET", "/v1/import-template.csv", "")
+	s.Want(200, "GET", "/v1/import-template.xlsx", "")
 	s.Want(412, "POST", pool+"/launch", "", "If-Match", tag)
 	if got := s.Want(200, "POST", pool+"/launch", "{}", "If-Match", `"2"`); got.Get("state") != "active" || got.Get("launched_at") == nil {
 		t.Errorf("got %s", got.body)

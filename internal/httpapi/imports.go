@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"mime"
 	"mime/multipart"
 	"net/http"
+	"net/url"
 	"os"
 	"path"
 	"slices"
@@ -35,6 +37,8 @@ type Uploads interface {
 	WriteRejected(ctx context.Context, task int64, w io.Writer) error
 	// WriteFile writes the file of an import as it came. domain.ErrFileGone.
 	WriteFile(ctx context.Context, task int64, w io.Writer) error
+	// WriteTemplate writes a file to fill in.
+	WriteTemplate(w io.Writer, format domain.Format) error
 }
 
 // Imports is what the interface needs of the store to tell of imports.
@@ -71,7 +75,8 @@ func ImportRoutes(uploads Uploads, imports Imports, log zerolog.Logger) func(*ht
 		a.handle(mux, "GET /v1/imports", a.list)
 		a.handle(mux, "GET /v1/imports/{task}", a.read)
 		a.handle(mux, "POST /v1/imports/{task}/cancel", a.cancel)
-		a.handle(mux, "GET /v1/import-template.csv", a.template)
+		a.handle(mux, "GET /v1/import-template.csv", a.template(domain.FormatCSV))
+		a.handle(mux, "GET /v1/import-template.xlsx", a.template(domain.FormatXLSX))
 	}
 }
 
@@ -80,6 +85,7 @@ type importView struct {
 	PoolID          string                         `json:"pool_id"`
 	FileName        string                         `json:"file_name"`
 	Actor           domain.Actor                   `json:"actor"`
+	DryRun          bool                           `json:"dry_run"`
 	Status          domain.ImportStatus            `json:"status"`
 	Error           *string                        `json:"error"`
 	Bytes           int64                          `json:"bytes"`
@@ -93,11 +99,67 @@ type importView struct {
 	RowsPerSecond   *float64                       `json:"rows_per_second"`
 	SecondsLeft     *int64                         `json:"seconds_left"`
 	IgnoredColumns  []string                       `json:"ignored_columns"`
+	Options         optionsView                    `json:"options"`
+	Layout          *layoutView                    `json:"layout"` // null: not looked at yet
 	CreatedAt       string                         `json:"created_at"`
 	StartedAt       *string                        `json:"started_at"`
 	FinishedAt      *string                        `json:"finished_at"`
 	FileKept        bool                           `json:"file_kept"`
 	FileKeptUntil   *string                        `json:"file_kept_until"`
+}
+
+// optionsView is what the upload said, null where it said nothing.
+type optionsView struct {
+	TZ        *string `json:"tz"`
+	Encoding  *string `json:"encoding"`
+	Delimiter *string `json:"delimiter"`
+	Sheet     *string `json:"sheet"`
+}
+
+// layoutView is how the file was understood.
+type layoutView struct {
+	Format    domain.Format `json:"format"`
+	Encoding  *string       `json:"encoding"`   // null: a spreadsheet
+	Delimiter *string       `json:"delimiter"`  // null: a spreadsheet, or a list
+	Sheet     *string       `json:"sheet"`      // null: no spreadsheet
+	HeaderRow *int64        `json:"header_row"` // null: there is no header
+	Columns   []columnView  `json:"columns"`
+}
+
+type columnView struct {
+	Name    *string        `json:"name"`    // null: there is no header
+	Meaning *domain.Column `json:"meaning"` // null: ignored
+}
+
+func viewLayout(l *domain.Layout) *layoutView {
+	if l == nil {
+		return nil
+	}
+	v := &layoutView{
+		Format: l.Format, Encoding: zeroNull(l.Encoding), Sheet: zeroNull(l.Sheet), HeaderRow: zeroNull(l.HeaderRow),
+		Columns: make([]columnView, len(l.Columns)),
+	}
+	if v.Format == "" { // kept by an earlier release, which read nothing else
+		v.Format, v.Encoding = domain.FormatCSV, zeroNull("utf-8")
+	}
+	if v.Format == domain.FormatCSV {
+		v.Delimiter = zeroNull(l.Delimiter)
+	}
+	for i, c := range l.Columns {
+		v.Columns[i].Meaning = zeroNull(c)
+		if l.Header != nil {
+			v.Columns[i].Name = &l.Header[i]
+		}
+	}
+	return v
+}
+
+// zeroNull is nil for the zero value.
+func zeroNull[T comparable](v T) *T {
+	if v == *new(T) {
+		return nil
+	}
+	return &v
 }
 
 type importReport struct {
@@ -118,8 +180,11 @@ func viewImport(i domain.Import) importView {
 		Bytes: i.Bytes, BytesDone: i.BytesDone,
 		Rows: i.Rows, Added: i.Added, Moved: i.Moved, Unchanged: i.Unchanged, Refused: i.Refused,
 		RefusedByReason: map[domain.RefusalReason]int64{},
-		IgnoredColumns:  []string{},
-		CreatedAt:       domain.EventTime(i.CreatedAt), StartedAt: viewTime(i.StartedAt), FinishedAt: viewTime(i.FinishedAt),
+		DryRun:          i.Options.DryRun, IgnoredColumns: []string{}, Layout: viewLayout(i.Layout),
+		Options: optionsView{
+			TZ: zeroNull(i.Options.TZ), Encoding: zeroNull(i.Options.Encoding), Delimiter: zeroNull(i.Options.Delimiter), Sheet: zeroNull(i.Options.Sheet),
+		},
+		CreatedAt: domain.EventTime(i.CreatedAt), StartedAt: viewTime(i.StartedAt), FinishedAt: viewTime(i.FinishedAt),
 		FileKept: i.FileKept, FileKeptUntil: viewTime(i.KeptUntil),
 	}
 	maps.Copy(v.RefusedByReason, i.Reasons)
@@ -149,11 +214,19 @@ func (a *importAPI) receive(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	options, err := optionsOf(r)
+	if err != nil {
+		return err
+	}
 	upload, file, err := fileOf(w, r)
 	if err != nil {
 		return err
 	}
 	upload.PoolID, upload.Actor = id, actor
+	if options.Encoding == "" {
+		options.Encoding = upload.Options.Encoding // as the header says
+	}
+	upload.Options = options
 	// A client that hangs up ends the file, not what is done about it.
 	i, err := a.uploads.Receive(context.WithoutCancel(r.Context()), upload, file)
 	if err != nil {
@@ -182,19 +255,74 @@ func fileProblem(err error) error {
 	return err
 }
 
+// delimiterNames are those that need no escaping in a query.
+var delimiterNames = map[string]string{"comma": ",", "semicolon": ";", "tab": "\t", "pipe": "|"}
+
+// optionsOf reads the query of an upload. What it does not know is refused: a
+// dry run that was misspelt would fill the pool.
+func optionsOf(r *http.Request) (o domain.ImportOptions, _ error) {
+	query, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return o, problemOf(badRequest, "the query cannot be read: write delimiter=semicolon, or %3B")
+	}
+	into := map[string]*string{"tz": &o.TZ, "encoding": &o.Encoding, "delimiter": &o.Delimiter, "sheet": &o.Sheet, "dry_run": new(string)}
+	var wrong []domain.Problem
+	for _, name := range slices.Sorted(maps.Keys(query)) {
+		switch place, ok := into[name]; {
+		case !ok:
+			wrong = append(wrong, domain.Problem{Field: name, Detail: "is not known, the options are " + strings.Join(slices.Sorted(maps.Keys(into)), ", ")})
+		case len(query[name]) > 1:
+			wrong = append(wrong, domain.Problem{Field: name, Detail: "is there twice"})
+		default:
+			*place = query.Get(name)
+		}
+	}
+	if named, ok := delimiterNames[o.Delimiter]; ok {
+		o.Delimiter = named
+	}
+	switch *into["dry_run"] {
+	case "true":
+		o.DryRun = true
+	case "", "false":
+	default:
+		wrong = append(wrong, domain.Problem{Field: "dry_run", Detail: "must be true or false"})
+	}
+	var broken *domain.Invalid
+	if errors.As(o.Check(), &broken) {
+		wrong = append(wrong, broken.Problems...)
+	}
+	if wrong != nil {
+		return o, &domain.Invalid{Problems: wrong}
+	}
+	return o, nil
+}
+
+const mediaXLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
+
+// charsetOf is the encoding that a charset means; "" is found by looking, as it
+// is for what programs say of any text.
+func charsetOf(charset string) (encoding string, ok bool) {
+	switch s := strings.ToLower(charset); {
+	case s == "" || s == "utf-8" || s == "us-ascii" || s == "utf-16":
+		return "", true
+	case slices.Contains(domain.Encodings, s):
+		return s, true
+	}
+	return "", false
+}
+
 // fileOf finds the one file of a request.
 func fileOf(w http.ResponseWriter, r *http.Request) (u domain.Upload, file io.Reader, _ error) {
-	const want = "send the header Content-Type: text/csv, text/plain or multipart/form-data, in UTF-8"
+	want := "send the header Content-Type: text/csv, text/plain, " + mediaXLSX + " or multipart/form-data, as charset one of " + strings.Join(domain.Encodings, ", ")
 	media, params, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
-	charset := params["charset"]
-	if err != nil || charset != "" && !strings.EqualFold(charset, "utf-8") && !strings.EqualFold(charset, "us-ascii") ||
-		r.Header.Get("Content-Encoding") != "" {
+	encoding, known := charsetOf(params["charset"])
+	if err != nil || !known || r.Header.Get("Content-Encoding") != "" {
 		return u, nil, problemOf(badMedia, want)
 	}
-	u.MediaType = media
+	u.MediaType, u.Options.Encoding = media, encoding
 	r.Body = &patient{ReadCloser: r.Body, c: http.NewResponseController(w)}
 	switch media {
-	case "text/csv", "text/plain":
+	case "text/csv", "text/plain", mediaXLSX:
 		_, disposition, _ := mime.ParseMediaType(r.Header.Get("Content-Disposition"))
 		u.FileName = fileName(disposition["filename"])
 		u.Size = r.ContentLength
@@ -214,6 +342,9 @@ func fileOf(w http.ResponseWriter, r *http.Request) (u domain.Upload, file io.Re
 		u.FileName = fileName(part.FileName())
 		if u.MediaType, _, err = mime.ParseMediaType(part.Header.Get("Content-Type")); err != nil || len(u.MediaType) > maxMedia {
 			u.MediaType = "" // known by its bytes, if by anything
+		}
+		if strings.EqualFold(path.Ext(u.FileName), ".xlsx") {
+			u.MediaType = mediaXLSX
 		}
 		return u, &onlyFile{form: form, part: part}, nil
 	}
@@ -436,12 +567,17 @@ func (a *importAPI) rejected(w http.ResponseWriter, r *http.Request) error {
 	return a.stream(w, r, func(out io.Writer) error { return a.uploads.WriteRejected(r.Context(), task, out) })
 }
 
-func (a *importAPI) template(w http.ResponseWriter, _ *http.Request) error {
-	names := make([]string, len(domain.Columns))
-	for i, c := range domain.Columns {
-		names[i] = string(c)
+func (a *importAPI) template(format domain.Format) handler {
+	return func(w http.ResponseWriter, _ *http.Request) error {
+		var file bytes.Buffer
+		if err := a.uploads.WriteTemplate(&file, format); err != nil {
+			return err
+		}
+		asFile(w, "codes."+string(format))
+		if format == domain.FormatXLSX {
+			w.Header().Set("Content-Type", mediaXLSX)
+		}
+		_, _ = file.WriteTo(w)
+		return nil
 	}
-	asFile(w, "codes.csv")
-	_, _ = io.WriteString(w, strings.Join(names, ",")+"\r\n")
-	return nil
 }

@@ -166,8 +166,75 @@ func TestUploadForms(t *testing.T) {
 	if want := "code;note;line;reason\nA1;y;3;duplicate_in_file\n"; status != 200 || body != want || !strings.HasPrefix(header.Get("Content-Type"), "text/csv") {
 		t.Errorf("got %d %q, want %q", status, body, want)
 	}
+	if status, header, body := d.Send("GET", "/v1/import-template.xlsx", "", nil); status != 200 || !strings.HasPrefix(body, "PK") ||
+		!strings.HasSuffix(header.Get("Content-Disposition"), `"codes.xlsx"`) {
+		t.Errorf("template: %d %v", status, header)
+	}
 	if status, _, body := d.Send("GET", "/v1/import-template.csv", "", nil); status != 200 || body != "code,issue_start,issue_end,available_from,available_till\r\n" {
 		t.Errorf("template: %d %q", status, body)
+	}
+}
+
+// What an upload says of its file, and what was found out about it.
+func TestUploadOptions(t *testing.T) {
+	d := newDock(t)
+	type layout struct {
+		Format    string
+		Encoding  string
+		Delimiter string
+		HeaderRow int64 `json:"header_row"`
+		Columns   []struct{ Name, Meaning string }
+	}
+	type task struct {
+		report
+		DryRun  bool `json:"dry_run"`
+		Options struct{ TZ, Encoding, Delimiter, Sheet string }
+		Layout  layout
+	}
+	send := func(query, media, body string) (i task) {
+		t.Helper()
+		status, header, answer := d.Send("POST", "/v1/pools/mugs/imports"+query, media, strings.NewReader(body))
+		if status != http.StatusAccepted {
+			t.Fatalf("%d %s", status, answer)
+		}
+		d.Ended(header.Get("Location"))
+		_, _, answer = d.Send("GET", header.Get("Location"), "", nil)
+		if err := json.Unmarshal([]byte(answer), &i); err != nil {
+			t.Fatal(err)
+		}
+		return i
+	}
+	i := send("?tz=Europe/Berlin&encoding=windows-1251&delimiter=semicolon&sheet=2&dry_run=true", "text/csv", "Code;\xcd\xe0\xe7\xe2;Issue Start\nA1;;2026-03-29 02:30\nA2;;\n")
+	if !i.DryRun || i.Options.TZ != "Europe/Berlin" || i.Options.Delimiter != ";" || i.Options.Sheet != "2" {
+		t.Errorf("options: got %+v", i)
+	}
+	if len(i.Refusals) != 1 || i.Refusals[0].Reason != "bad_date" || i.Added != 1 {
+		t.Errorf("an hour that was skipped: got %+v", i)
+	}
+	if l := i.Layout; l.Format != "csv" || l.Encoding != "windows-1251" || l.Delimiter != ";" || l.HeaderRow != 1 || len(l.Columns) != 3 || l.Columns[1].Name != "Назв" || l.Columns[2].Meaning != "issue_start" {
+		t.Errorf("layout: got %+v", l)
+	}
+	if n := d.count("SELECT count(*) FROM codes"); n != 0 {
+		t.Errorf("a dry run left %d codes", n)
+	}
+	i = send("", "text/csv; charset=windows-1252", "\xc4-1\n\xd6-2\n")
+	if i.Added != 2 || i.Options.Encoding != "windows-1252" || i.Layout.HeaderRow != 0 {
+		t.Errorf("charset: got %+v", i)
+	}
+	i = send("", "text/plain; charset=utf-8", "P1, P2;P3\nP4")
+	if i.Added != 4 || i.Layout.Format != "list" || i.Layout.Delimiter != "" {
+		t.Errorf("pasted: got %+v", i)
+	}
+	_, _, book := d.Send("GET", "/v1/import-template.xlsx", "", nil)
+	media, body := form(book)
+	if i = send("", media, strings.ReplaceAll(body.String(), ".csv", ".xlsx")); i.Status != "completed" || i.Layout.Format != "xlsx" || i.FileName != "spring 0.xlsx" {
+		t.Errorf("workbook in a form: got %+v", i)
+	}
+	if i = send("", "text/csv", "PK\x03\x04 no workbook"); i.Status != "failed" {
+		t.Errorf("no workbook: got %+v", i)
+	}
+	if i = send("", "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet", "A1\n"); i.Status != "failed" {
+		t.Errorf("text as a workbook: got %+v", i)
 	}
 }
 
@@ -188,7 +255,15 @@ func TestUploadRefused(t *testing.T) {
 		{"Archived", "/v1/pools/old/imports", "text/csv", strings.NewReader("A\n"), 409, "archived"},
 		{"Empty", "/v1/pools/mugs/imports", "text/csv", strings.NewReader(""), 400, "empty"},
 		{"JSON", "/v1/pools/mugs/imports", "application/json", strings.NewReader("{}"), 415, "text/csv"},
-		{"Charset", "/v1/pools/mugs/imports", "text/csv; charset=utf-16", strings.NewReader("A\n"), 415, "UTF-8"},
+		{"Charset", "/v1/pools/mugs/imports", "text/csv; charset=koi8-r", strings.NewReader("A\n"), 415, "windows-1251"},
+		{"Zone", "/v1/pools/mugs/imports?tz=Berlin", "text/csv", strings.NewReader("A\n"), 422, `"field":"tz"`},
+		{"ServerZone", "/v1/pools/mugs/imports?tz=Local", "text/csv", strings.NewReader("A\n"), 422, `"field":"tz"`},
+		{"Encoding", "/v1/pools/mugs/imports?encoding=koi8-r", "text/csv", strings.NewReader("A\n"), 422, `"field":"encoding"`},
+		{"Delimiter", "/v1/pools/mugs/imports?delimiter=x", "text/csv", strings.NewReader("A\n"), 422, `"field":"delimiter"`},
+		{"Semicolon", "/v1/pools/mugs/imports?delimiter=;", "text/csv", strings.NewReader("A\n"), 400, "%3B"},
+		{"Sheet", "/v1/pools/mugs/imports?sheet=" + strings.Repeat("x", 201), "text/csv", strings.NewReader("A\n"), 422, `"field":"sheet"`},
+		{"DryRun", "/v1/pools/mugs/imports?dry_run=yes", "text/csv", strings.NewReader("A\n"), 422, `"field":"dry_run"`},
+		{"Misspelt", "/v1/pools/mugs/imports?dryrun=true&dry_run=true&dry_run=false", "text/csv", strings.NewReader("A\n"), 422, `"field":"dryrun"`},
 		{"NoFile", "/v1/pools/mugs/imports", noneMedia, none, 400, "no file"},
 		{"TwoFiles", "/v1/pools/mugs/imports", twoMedia, two, 400, "more than one"},
 		{"CutForm", "/v1/pools/mugs/imports", cutMedia, cut, 400, "broke off"},

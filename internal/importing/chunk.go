@@ -32,6 +32,8 @@ const (
 type chunk struct {
 	rows   []Row
 	end    Position
+	began  int64 // bytes of the file before its first row, at least
+	done   int64 // and before end
 	layout *domain.Layout
 	last   bool
 }
@@ -67,7 +69,7 @@ func readChunk(p *Parser, rows int) (chunk, error) {
 			windows[row.Window] = true
 		}
 	}
-	c.end, c.layout = p.Position(), p.Layout()
+	c.end, c.done, c.layout = p.Position(), p.Done(), p.Layout()
 	return c, nil
 }
 
@@ -97,6 +99,7 @@ type Move struct {
 type Step struct {
 	At        time.Time
 	End       Position
+	Done      int64 // bytes of the file before End, at least
 	Layout    *domain.Layout
 	Rows      int64
 	Added     int64
@@ -132,9 +135,9 @@ func decide(c chunk, from int, now time.Time, multiUse bool, found map[string]Fo
 		seen[row.Code] = struct{}{}
 	}
 	s.Rows = int64(at - from)
-	s.End, s.Last = c.end, c.last
+	s.End, s.Done, s.Last = c.end, c.done, c.last
 	if at < len(c.rows) {
-		s.End, s.Last = c.rows[at-1].End, false
+		s.End, s.Done, s.Last = c.rows[at-1].End, c.began, false
 	}
 	return s, at
 }

@@ -53,11 +53,20 @@ type faultySession struct {
 }
 
 func (s *faultySession) Commit(ctx context.Context, step importing.Step) (importing.Result, error) {
+	return s.lose(func() (importing.Result, error) { return s.Session.Commit(ctx, step) })
+}
+
+func (s *faultySession) Rehearse(ctx context.Context, step importing.Step, codes []string) (importing.Result, error) {
+	return s.lose(func() (importing.Result, error) { return s.Session.Rehearse(ctx, step, codes) })
+}
+
+// lose fails at the chosen commit.
+func (s *faultySession) lose(commit func() (importing.Result, error)) (importing.Result, error) {
 	fails := s.f.n.Add(1) == s.f.at
 	if fails && !s.f.after {
 		return importing.Result{}, errLost
 	}
-	res, err := s.Session.Commit(ctx, step)
+	res, err := commit()
 	if err == nil && fails {
 		return importing.Result{}, errLost
 	}
@@ -387,7 +396,7 @@ func TestImportUnreadable(t *testing.T) {
 	w := newWorld(t)
 	w.run(w.store)
 	i := w.end(w.upload("mugs", strings.NewReader("PK\x03\x04 a spreadsheet")).Task)
-	if i.Status != domain.ImportFailed || !strings.Contains(i.Error, "UTF-8") {
+	if i.Status != domain.ImportFailed || !strings.Contains(i.Error, "workbook is damaged") {
 		t.Errorf("got %+v", i)
 	}
 	i = w.end(w.upload("mugs", strings.NewReader("code;issue_end\n")).Task)

@@ -151,7 +151,7 @@ func (w *world) check() {
 		"lots not in stock":       `SELECT count(*) FROM lots l JOIN pools p USING (pool) WHERE NOT p.multi_use AND l.size <> l.done + l.moved + (SELECT coalesce(sum(r.hi - r.lo), 0) FROM runs r WHERE (r.pool, r.lot) = (l.pool, l.lot))`,
 		"stock without codes":     `SELECT count(*) FROM runs r JOIN pools p USING (pool) WHERE NOT p.multi_use AND r.hi - r.next <> (SELECT count(*) FROM codes c WHERE (c.pool, c.lot) = (r.pool, r.lot) AND c.seq >= r.next AND c.seq < r.hi)`,
 		"stock with other dates":  `SELECT count(*) FROM runs r JOIN lots l USING (pool, lot) WHERE (r.issue_start, r.issue_end, r.available_till) <> (coalesce(l.issue_start, '-infinity'), coalesce(l.issue_end, 'infinity'), coalesce(l.available_till, 'infinity'))`,
-		"counts that are wrong":   `SELECT count(*) FROM pools p WHERE (SELECT coalesce(sum(i.added), 0) FROM imports i WHERE i.pool = p.pool) <> (SELECT coalesce(sum(l.size - l.moved), 0) FROM lots l WHERE l.pool = p.pool)`,
+		"counts that are wrong":   `SELECT count(*) FROM pools p WHERE (SELECT coalesce(sum(i.added), 0) FROM imports i WHERE i.pool = p.pool AND NOT i.dry_run) <> (SELECT coalesce(sum(l.size - l.moved), 0) FROM lots l WHERE l.pool = p.pool)`,
 		"refusals that are wrong": `SELECT count(*) FROM imports i WHERE i.refused <> (SELECT count(*) FROM import_refusals f WHERE f.task = i.task)`,
 		"reasons that are wrong": `SELECT count(*) FROM import_reasons r FULL JOIN (SELECT task, reason, count(*) AS n FROM import_refusals GROUP BY 1, 2) f
 			USING (task, reason) WHERE r.n IS DISTINCT FROM f.n`,

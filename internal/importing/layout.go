@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
+	"time"
 
 	"promopool/internal/domain"
 )
@@ -14,7 +16,6 @@ import (
 var ErrFile = errors.New("the file cannot be imported")
 
 var (
-	errNotText    = fmt.Errorf("%w: it is no text in UTF-8, save it as CSV (UTF-8)", ErrFile)
 	errNoCode     = fmt.Errorf("%w: its header has no column named code", ErrFile)
 	errTwice      = fmt.Errorf("%w: its header has a column twice", ErrFile)
 	errTooManyCol = fmt.Errorf("%w: its first line has more than %d columns", ErrFile, maxColumns)
@@ -24,41 +25,98 @@ const (
 	delimiters  = ";,\t|"
 	sampleLines = 100
 	maxColumns  = 200
+	titleRows   = 20 // of a sheet, among which its header is
 )
 
-// look finds out how a file is laid out from its beginning, without a byte
-// order mark: its first line is a header when a cell of it names a column.
-func look(head []byte, whole bool) (domain.Layout, error) {
-	if bytes.HasPrefix(head, []byte("PK\x03\x04")) || bytes.HasPrefix(head, []byte("\xff\xfe")) ||
-		bytes.HasPrefix(head, []byte("\xfe\xff")) || 8*bytes.Count(head, []byte{0}) > len(head) { // UTF-16 has a zero in every other byte
-		return domain.Layout{}, errNotText
+// look finds out how a file is laid out from the beginning of its text, beside
+// what is known already: the first line is a header when a cell of it names a
+// column. delimiter is what was told, "" for nothing.
+func look(head []byte, whole bool, form domain.Layout, delimiter string) (domain.Layout, error) {
+	if form.Format == domain.FormatXLSX {
+		return lookAtSheet(head, form)
+	}
+	tried := delimiters
+	if delimiter != "" {
+		tried = delimiter
 	}
 	first, rest := firstRecord(head)
-	var best domain.Layout
-	named := 0
-	for _, d := range []byte(delimiters) {
-		l, n, err := header(first, d)
-		if err != nil {
-			return domain.Layout{}, err
-		}
-		if n > named {
-			best, named = l, n
-		}
+	best, err := bestHeader(first, tried)
+	if err != nil {
+		return form, err
 	}
 	switch {
-	case named == 0:
-		return domain.Layout{Delimiter: string(likeliest(head, whole)), Columns: domain.Columns}, nil
-	case len(best.Header) > maxColumns:
-		return domain.Layout{}, errTooManyCol
-	case len(best.Header) == 1: // the header says nothing about the delimiter
-		best.Delimiter = string(likeliest(rest, whole))
+	case form.Format == domain.FormatList:
+		form.Delimiter, form.Columns = listDelimiters(delimiter)[:1], []domain.Column{domain.ColumnCode}
+		if best.Header == nil {
+			return form, nil
+		}
+	case best.Header == nil:
+		form.Delimiter, form.Columns = delimiter, domain.Columns
+		if delimiter == "" {
+			form.Delimiter = string(likeliest(head, whole))
+		}
+		return form, nil
+	case len(best.Header) == 1 && delimiter == "": // the header says nothing about it
+		form.Delimiter = string(likeliest(rest, whole))
+	default:
+		form.Delimiter = best.Delimiter
 	}
-	for _, c := range best.Columns {
-		if c == domain.ColumnCode {
-			return best, nil
+	form.HeaderRow = int64(bytes.Count(head[:len(head)-len(rest)], []byte("\n")))
+	if len(rest) == 0 && !bytes.HasSuffix(head, []byte("\n")) {
+		form.HeaderRow++
+	}
+	return withHeader(form, best)
+}
+
+// lookAtSheet looks for a header among the first rows: above it people write
+// titles. The row that names most columns is it, one with the code before others.
+func lookAtSheet(head []byte, form domain.Layout) (domain.Layout, error) {
+	form.Delimiter, form.Columns = string(sheetDelimiter), domain.Columns
+	var best domain.Layout
+	var wrong error
+	most := 0
+	for row := range titleRows {
+		line, rest, _ := bytes.Cut(head, []byte("\n"))
+		l, named, err := header([]byte(unmarked(line)), sheetDelimiter)
+		if slices.Contains(l.Columns, domain.ColumnCode) {
+			named += len(domain.Columns)
+		}
+		if named > most {
+			best, most, wrong, form.HeaderRow = l, named, err, int64(row)+1
+		}
+		head = rest
+	}
+	if most == 0 || wrong != nil {
+		return form, wrong
+	}
+	return withHeader(form, best)
+}
+
+func withHeader(form, header domain.Layout) (domain.Layout, error) {
+	if len(header.Header) > maxColumns {
+		return form, errTooManyCol
+	}
+	form.Header, form.Columns = header.Header, header.Columns
+	if !slices.Contains(form.Columns, domain.ColumnCode) {
+		return form, errNoCode
+	}
+	// What a file of refused rows has behind the rows.
+	if n := len(form.Columns) - 2; n > 0 && meaningOf(form.Header[n]) == "line" && meaningOf(form.Header[n+1]) == "reason" {
+		form.Columns[n], form.Columns[n+1] = domain.ColumnLine, domain.ColumnReason
+	}
+	return form, nil
+}
+
+// bestHeader reads a line as a header by the delimiter that makes most of it;
+// without a header where none does.
+func bestHeader(line []byte, delimiters string) (best domain.Layout, wrong error) {
+	named := 0
+	for _, d := range []byte(delimiters) {
+		if l, n, err := header(line, d); n > named {
+			best, named, wrong = l, n, err
 		}
 	}
-	return domain.Layout{}, errNoCode
+	return best, wrong
 }
 
 // header reads a line as the names of columns and counts those it knows.
@@ -92,7 +150,7 @@ var squeeze = strings.NewReplacer(" ", "", "_", "", "-", "", ".", "", "\u00a0", 
 // blanks or underscores, as IssueStart, issue_start_date or
 // IssueStartDateTimeUtc.
 func meaning(name string) domain.Column {
-	s := squeeze.Replace(strings.ToLower(name))
+	s := meaningOf(name)
 	s = strings.TrimSuffix(s, "utc")
 	for _, suffix := range []string{"datetime", "date", "time"} {
 		if t, ok := strings.CutSuffix(s, suffix); ok {
@@ -110,6 +168,9 @@ func meaning(name string) domain.Column {
 	}
 	return ""
 }
+
+// meaningOf is a name without what does not matter.
+func meaningOf(name string) string { return squeeze.Replace(strings.ToLower(name)) }
 
 // likeliest is the delimiter that splits most lines of a sample into one value
 // and dates, else the semicolon or comma that occurs in most.
@@ -148,7 +209,7 @@ func count(line []byte, dated, present *[len(delimiters)]int) {
 
 func allDates(cells [][]byte) bool {
 	for _, cell := range cells {
-		if _, ok := parseTime(string(bytes.TrimSpace(cell))); !ok {
+		if _, ok := parseTime(string(bytes.TrimSpace(cell)), time.UTC); !ok {
 			return false
 		}
 	}

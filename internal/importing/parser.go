@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 	"unicode/utf8"
 
 	"promopool/internal/domain"
@@ -13,7 +14,7 @@ import (
 
 // Position is a place between two rows of a file.
 type Position struct {
-	Offset int64 // bytes before it
+	Offset int64 // bytes of its text before it, in UTF-8
 	Line   int64 // lines before it
 }
 
@@ -36,6 +37,13 @@ type Parser struct {
 	at     Position
 	layout *domain.Layout
 
+	form      domain.Layout // what was known before the text was seen
+	delimiter string        // as told; "": by looking
+	zone      *time.Location
+	done      func(offset int64) int64
+	close     func()
+
+	sheet   bool
 	place   [5]int // column of the file by domain.Columns; -1: absent
 	cells   [][]byte
 	windows map[string]windowOf // by the text of the dates
@@ -45,10 +53,13 @@ type Parser struct {
 // maxWindows bounds the memory for windows already read.
 const maxWindows = 4096
 
-// NewParser reads r, which begins at the given position of the file. layout is
-// what a parser before has found, nil at the beginning.
-func NewParser(r io.Reader, at Position, layout *domain.Layout) *Parser {
-	p := &Parser{r: bufio.NewReaderSize(r, 8*maxRecord), at: at, windows: make(map[string]windowOf)}
+// newParser reads the text of a source, which begins at the given position.
+func newParser(s source, at Position, delimiter string, zone *time.Location, layout *domain.Layout) *Parser {
+	p := &Parser{
+		r: bufio.NewReaderSize(s.text, 8*maxRecord), at: at,
+		form: s.form, delimiter: delimiter, zone: zone, done: s.done, close: s.close,
+		windows: make(map[string]windowOf),
+	}
 	if layout != nil {
 		p.use(layout)
 	}
@@ -57,6 +68,16 @@ func NewParser(r io.Reader, at Position, layout *domain.Layout) *Parser {
 
 // Position is where the next row begins.
 func (p *Parser) Position() Position { return p.at }
+
+// Close ends the reading.
+func (p *Parser) Close() {
+	if p.close != nil {
+		p.close()
+	}
+}
+
+// Done is how many bytes of the file lie before Position, at least.
+func (p *Parser) Done() int64 { return p.done(p.at.Offset) }
 
 // Layout is how the file is understood; nil before the first row.
 func (p *Parser) Layout() *domain.Layout { return p.layout }
@@ -83,7 +104,7 @@ func (p *Parser) Next() (Row, error) {
 		}
 		row := Row{Line: p.at.Line + 1, Refused: reason}
 		if reason == domain.LineTooLong {
-			row.Raw = string(b[:maxRaw])
+			row.Raw = p.raw(b[:maxRaw])
 			row.Value = row.Raw
 			err := p.skipLine()
 			row.End = p.at
@@ -92,7 +113,7 @@ func (p *Parser) Next() (Row, error) {
 		record := bytes.TrimRight(b[:size], "\r\n")
 		empty := reason == "" && allBlank(cells)
 		if !empty {
-			row.Raw = string(record)
+			row.Raw = p.raw(record)
 			p.read(&row, cells)
 		}
 		p.at.Line += int64(bytes.Count(b[:size], []byte("\n")))
@@ -123,29 +144,25 @@ func (p *Parser) begin() error {
 			return err
 		}
 	}
-	layout, err := look(head, whole)
+	layout, err := look(head, whole, p.form, p.delimiter)
 	if err != nil {
 		return err
 	}
 	p.use(&layout)
-	if layout.Header == nil {
-		return nil
-	}
-	for {
-		line, rest, _ := bytes.Cut(head, []byte("\n"))
+	for p.at.Line < layout.HeaderRow {
+		_, rest, _ := bytes.Cut(head, []byte("\n"))
 		if err := p.discard(len(head) - len(rest)); err != nil {
 			return err
 		}
 		p.at.Line++
 		head = rest
-		if !blank(line) {
-			return nil
-		}
 	}
+	return nil
 }
 
 func (p *Parser) use(l *domain.Layout) {
 	p.layout = l
+	p.sheet = l.Format == domain.FormatXLSX
 	for i, want := range domain.Columns {
 		p.place[i] = -1
 		for at, c := range l.Columns {
@@ -200,6 +217,9 @@ func (p *Parser) read(row *Row, cells [][]byte) {
 		row.refuse(domain.TooManyColumns, fmt.Sprintf("%d columns instead of %d", len(cells), len(p.layout.Columns)))
 		return
 	}
+	if p.sheet && !p.readMarks(row) {
+		return
+	}
 	cell := func(column int) []byte {
 		if at := p.place[column]; at >= 0 && at < len(cells) {
 			return cells[at]
@@ -220,7 +240,7 @@ func (p *Parser) read(row *Row, cells [][]byte) {
 	}
 	w, ok := p.windows[string(p.key)]
 	if !ok {
-		w = parseWindow([4]string{string(cell(1)), string(cell(2)), string(cell(3)), string(cell(4))})
+		w = parseWindow([4]string{string(cell(1)), string(cell(2)), string(cell(3)), string(cell(4))}, p.zone)
 		if len(p.windows) == maxWindows {
 			clear(p.windows)
 		}
@@ -230,6 +250,14 @@ func (p *Parser) read(row *Row, cells [][]byte) {
 	if w.reason != "" {
 		row.refuse(w.reason, w.value)
 	}
+}
+
+// raw is a record as it came.
+func (p *Parser) raw(record []byte) string {
+	if p.sheet {
+		return unmarked(record)
+	}
+	return string(record)
 }
 
 func (r *Row) refuse(why domain.RefusalReason, value string) {

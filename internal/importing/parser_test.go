@@ -5,7 +5,6 @@ import (
 	"io"
 	"strings"
 	"testing"
-	"testing/iotest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -29,9 +28,24 @@ func parseAll(t testing.TB, p *Parser) []Row {
 	}
 }
 
+// textFile is an upload with the given content.
+func textFile(content string, o domain.ImportOptions) File {
+	return File{Bytes: strings.NewReader(content), Size: int64(len(content)), MediaType: "text/csv", Options: o}
+}
+
+func open(t testing.TB, f File) *Parser {
+	t.Helper()
+	p, err := Open(f, Position{}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(p.Close)
+	return p
+}
+
 func parse(t testing.TB, file string) []Row {
 	t.Helper()
-	return parseAll(t, NewParser(strings.NewReader(file), Position{}, nil))
+	return parseAll(t, open(t, textFile(file, domain.ImportOptions{})))
 }
 
 func day(y int, m time.Month, d int) time.Time { return time.Date(y, m, d, 0, 0, 0, 0, time.UTC) }
@@ -69,7 +83,7 @@ func TestParserLayouts(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			p := NewParser(iotest.OneByteReader(strings.NewReader(tt.file)), Position{}, nil)
+			p := open(t, textFile(tt.file, domain.ImportOptions{}))
 			rows := parseAll(t, p)
 			if len(rows) < 2 || rows[0].Code != "A1" || rows[1].Code != "B2" {
 				t.Fatalf("got %+v, want A1 and B2", rows)
@@ -121,7 +135,8 @@ func TestParserRefuses(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			rows := parse(t, "code;issue_start;issue_end;available_from;available_till\n"+tt.row+"\nGOOD\n")
+			file := "code;issue_start;issue_end;available_from;available_till\n" + tt.row + "\nGOOD\n"
+			rows := parseAll(t, open(t, textFile(file, domain.ImportOptions{Encoding: "utf-8"})))
 			if len(rows) != 2 {
 				t.Fatalf("got %d rows, want 2", len(rows))
 			}
@@ -161,16 +176,20 @@ func TestParserWholeFile(t *testing.T) {
 		name, file string
 		want       error
 	}{
-		{"Spreadsheet", "PK\x03\x04....", errNotText},
-		{"UTF16", "\xff\xfeA\x001\x00", errNotText},
-		{"Binary", "A\x001\x00\n\x00", errNotText},
+		{"DamagedWorkbook", "PK\x03\x04....", errDamaged},
+		{"OldWorkbook", "\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1....", errOldWorkbook},
+		{"Binary", "A\x00\x00\x00\n\x00\x00", errNotText},
+		{"Unclear", "code\n\xc0-1\n", errUnclear},
 		{"NoCode", "promo;issue_start\nA1;2026-01-01\n", errNoCode},
 		{"Twice", "code;issue_start;IssueStart\nA1\n", errTwice},
 		{"Columns", "code" + strings.Repeat(";", 300) + "\nA1\n", errTooManyCol},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			_, err := NewParser(strings.NewReader(tt.file), Position{}, nil).Next()
+			p, err := Open(textFile(tt.file, domain.ImportOptions{}), Position{}, nil)
+			if err == nil {
+				_, err = p.Next()
+			}
 			if !errors.Is(err, tt.want) || !errors.Is(err, ErrFile) {
 				t.Errorf("got %v, want %v", err, tt.want)
 			}
@@ -200,38 +219,73 @@ func TestParserResumed(t *testing.T) {
 			"A1", "B2", ";", ",", "\n", "\n", "\r\n", `"`, `""`, " ", "2026-01-01", "é", "\xff", "\x01", "code", "\xef\xbb\xbf",
 			strings.Repeat("B\n", 30), strings.Repeat("x", 300), strings.Repeat("y", maxRecord-100),
 		}), 0, 60).Draw(rt, "file")
-		file := strings.Join(pieces, "")
-		p := NewParser(strings.NewReader(file), Position{}, nil)
-		var rows []Row
-		at := []Position{{}}
-		layouts := []*domain.Layout{nil}
-		for {
-			row, err := p.Next()
-			if errors.Is(err, ErrFile) {
-				return
-			}
-			if errors.Is(err, io.EOF) {
+		f := textFile(strings.Join(pieces, ""), domain.ImportOptions{
+			Encoding: rapid.SampledFrom(append([]string{""}, domain.Encodings...)).Draw(rt, "encoding"),
+		})
+		f.MediaType = rapid.SampledFrom([]string{"text/csv", "text/plain"}).Draw(rt, "media")
+		checkResumed(rt, f)
+	})
+}
+
+// checkResumed reads a file whole, and again from behind each row.
+func checkResumed(t interface {
+	Fatal(...any)
+	Fatalf(string, ...any)
+}, f File,
+) {
+	p, err := Open(f, Position{}, nil)
+	if errors.Is(err, ErrFile) {
+		return
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	var rows []Row
+	at, done := []Position{{}}, []int64{0}
+	layouts := []*domain.Layout{nil}
+	for {
+		row, err := p.Next()
+		if errors.Is(err, ErrFile) {
+			return
+		}
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		rows = append(rows, row)
+		at, layouts, done = append(at, p.Position()), append(layouts, p.Layout()), append(done, p.Done())
+	}
+	if p.Done() != f.Size {
+		t.Fatalf("ended at %d of %d bytes", p.Done(), f.Size)
+	}
+	for i := range at {
+		if i > 0 && (at[i].Line <= at[i-1].Line || done[i] < done[i-1] || done[i] > f.Size) {
+			t.Fatalf("line %d, byte %d behind line %d, byte %d", at[i].Line, done[i], at[i-1].Line, done[i-1])
+		}
+		if i > 50 && i%97 != 0 { // enough of long files
+			continue
+		}
+		again, err := Open(f, at[i], layouts[i])
+		if err != nil {
+			t.Fatal(err)
+		}
+		for n := i; ; n++ {
+			row, err := again.Next()
+			if errors.Is(err, io.EOF) && n == len(rows) {
 				break
 			}
-			if err != nil {
-				rt.Fatal(err)
-			}
-			rows = append(rows, row)
-			at, layouts = append(at, p.Position()), append(layouts, p.Layout())
-		}
-		if p.Position().Offset != int64(len(file)) {
-			rt.Fatalf("ended at %d of %d bytes", p.Position().Offset, len(file))
-		}
-		for i := range at {
-			if i > 0 && at[i].Line <= at[i-1].Line {
-				rt.Fatalf("line %d behind line %d", at[i].Line, at[i-1].Line)
-			}
-			rest := parseAll(t, NewParser(strings.NewReader(file[at[i].Offset:]), at[i], layouts[i]))
-			if diff := cmp.Diff(rows[i:], rest); len(rest) != len(rows[i:]) || len(rest) > 0 && diff != "" {
-				rt.Fatalf("from %+v: %s", at[i], diff)
+			if err != nil || n == len(rows) || row != rows[n] {
+				t.Fatalf("from %+v: got %+v, %v as row %d of %d", at[i], row, err, n, len(rows))
 			}
 		}
-	})
+		if again.Done() != f.Size {
+			t.Fatalf("from %+v: ended at %d of %d bytes", at[i], again.Done(), f.Size)
+		}
+		again.Close()
+	}
 }
 
 func BenchmarkParser(b *testing.B) {
@@ -239,7 +293,7 @@ func BenchmarkParser(b *testing.B) {
 	file := "Code;IssueStartDateTimeUtc;IssueEndDateTimeUtc;AvailableFromDateTimeUtc;AvailableTillDateTimeUtc\n" + strings.Repeat(row, 100_000)
 	b.SetBytes(int64(len(file)))
 	for b.Loop() {
-		p := NewParser(strings.NewReader(file), Position{}, nil)
+		p := open(b, textFile(file, domain.ImportOptions{}))
 		for {
 			if _, err := p.Next(); err != nil {
 				break

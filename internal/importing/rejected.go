@@ -33,7 +33,9 @@ func plain(cell string) string {
 type rejected struct {
 	out       *csv.Writer
 	delimiter byte
-	row       []string // a cell a column, then line and reason
+	cells     []string // of a row as it came
+	kept      []int    // those of them that are written
+	row       []string // these, then line and reason
 	err       error    // of the header
 }
 
@@ -41,22 +43,34 @@ func newRejected(w io.Writer, layout *domain.Layout) *rejected {
 	if layout == nil { // the file was not even looked at, so nothing was refused
 		layout = &domain.Layout{Delimiter: ",", Columns: domain.Columns}
 	}
-	r := &rejected{out: csv.NewWriter(w), delimiter: layout.Delimiter[0], row: make([]string, len(layout.Columns)+2)}
+	r := &rejected{out: csv.NewWriter(w), delimiter: layout.Delimiter[0], cells: make([]string, len(layout.Columns))}
+	if layout.Mark || layout.Encoding != "" && layout.Encoding != "utf-8" || layout.Format == domain.FormatXLSX {
+		// Where it came from text is opened in a code page, unless this says not to.
+		_, r.err = io.WriteString(w, byteOrderMarks[0].bytes)
+	}
 	r.out.Comma = rune(r.delimiter)
 	for i, c := range layout.Columns {
-		if r.row[i] = string(c); layout.Header != nil {
-			r.row[i] = Defuse(layout.Header[i])
+		if c == domain.ColumnLine || c == domain.ColumnReason { // of the time before
+			continue
 		}
+		name := string(c)
+		if layout.Header != nil {
+			name = Defuse(layout.Header[i])
+		}
+		r.kept = append(r.kept, i)
+		r.row = append(r.row, name)
 	}
-	n := len(layout.Columns)
-	r.row[n], r.row[n+1] = "line", "reason"
-	r.err = r.out.Write(r.row)
+	r.row = append(r.row, string(domain.ColumnLine), string(domain.ColumnReason))
+	r.err = errors.Join(r.err, r.out.Write(r.row))
 	return r
 }
 
 func (r *rejected) write(f domain.Refusal) error {
-	n := len(r.row) - 2
-	fillCells(r.row[:n], f.Row, r.delimiter)
+	fillCells(r.cells, f.Row, r.delimiter)
+	for i, from := range r.kept {
+		r.row[i] = r.cells[from]
+	}
+	n := len(r.kept)
 	r.row[n], r.row[n+1] = strconv.FormatInt(f.Line, 10), string(f.Reason)
 	return r.out.Write(r.row)
 }

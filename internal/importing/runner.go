@@ -43,8 +43,12 @@ type Store interface {
 	// DropImportBody forgets the file of an import that has ended, if it is not
 	// to be kept any longer. Safe to repeat.
 	DropImportBody(ctx context.Context, task int64) error
+	// DropSeen forgets the codes that are remembered of the import's file. Safe to
+	// repeat.
+	DropSeen(ctx context.Context, task int64) error
 	// SweepImports forgets uploads that have not grown for the given time, since
-	// their process is dead, and files that are kept no longer.
+	// their process is dead, files that are kept no longer, and what the dead have
+	// left of DropSeen.
 	SweepImports(ctx context.Context, stale time.Duration) error
 }
 
@@ -65,6 +69,11 @@ type Session interface {
 	// Gather lays codes that moves have left scattered down anew, in short
 	// transactions.
 	Gather(ctx context.Context) error
+	// Seen returns those of the codes that steps of this dry run had.
+	Seen(ctx context.Context, codes []string) ([]string, error)
+	// Rehearse counts a step of a dry run and remembers the codes that it
+	// would have taken, durably on return; the pool stays as it is. ErrEnded.
+	Rehearse(ctx context.Context, s Step, codes []string) (Result, error)
 	// Fail ends the import with a sentence for its sender. What is in stays.
 	Fail(ctx context.Context, why string) error
 	Close()
@@ -79,11 +88,15 @@ type Result struct {
 
 // Job is a claimed import.
 type Job struct {
-	Task     int64
-	PoolID   string
-	From     Position
-	Layout   *domain.Layout // nil: the file was not looked at yet
-	Attempts int            // claims since the last committed step, this one included
+	Task      int64
+	PoolID    string
+	Bytes     int64 // of the file
+	MediaType string
+	Options   domain.ImportOptions
+	From      Position
+	Done      int64          // bytes of the file before From, at least
+	Layout    *domain.Layout // nil: the file was not looked at yet
+	Attempts  int            // claims since the last committed step, this one included
 }
 
 const (
@@ -128,7 +141,7 @@ func New(store Store, log zerolog.Logger, reg prometheus.Registerer) *Runner {
 			Buckets: prometheus.ExponentialBuckets(0.01, 2, 12),
 		}),
 	}
-	for _, outcome := range []string{"added", "moved", "unchanged", "refused"} {
+	for _, outcome := range []string{"added", "moved", "unchanged", "refused", "rehearsed"} {
 		r.rows.WithLabelValues(outcome)
 	}
 	for _, s := range []domain.ImportStatus{domain.ImportCompleted, domain.ImportCompletedWithRefusal, domain.ImportFailed} {
@@ -208,10 +221,10 @@ func (r *Runner) work(ctx context.Context, s Session) {
 	case err == nil:
 		log.Info().Str("status", string(status)).Msg("import ended")
 		r.ended.WithLabelValues(string(status)).Inc()
-		r.dropBody(ctx, log, job.Task)
+		r.drop(ctx, log, job.Task)
 	case cancelled || errors.Is(err, ErrEnded):
 		log.Info().Msg("import was ended from outside")
-		r.dropBody(ctx, log, job.Task)
+		r.drop(ctx, log, job.Task)
 	case ctx.Err() != nil:
 		log.Info().Msg("import left to another process")
 	default:
@@ -239,9 +252,10 @@ func (r *Runner) watch(ctx context.Context, task int64, end context.CancelCauseF
 	}
 }
 
-func (r *Runner) dropBody(ctx context.Context, log zerolog.Logger, task int64) {
-	if err := r.store.DropImportBody(ctx, task); err != nil && ctx.Err() == nil {
-		log.Warn().Err(err).Msg("drop the imported file, left to the sweep")
+// drop forgets what an import that has ended needs no more.
+func (r *Runner) drop(ctx context.Context, log zerolog.Logger, task int64) {
+	if err := errors.Join(r.store.DropImportBody(ctx, task), r.store.DropSeen(ctx, task)); err != nil && ctx.Err() == nil {
+		log.Warn().Err(err).Msg("drop what an import needs no more, left to the sweep")
 	}
 }
 
@@ -266,7 +280,7 @@ func (r *Runner) fill(ctx context.Context, s Session) (domain.ImportStatus, erro
 			if ctx.Err() != nil {
 				return "", ctx.Err()
 			}
-			res, next, err := r.step(ctx, s, c, at, &wary)
+			res, next, err := r.advance(ctx, s, c, at, &wary)
 			switch {
 			case errors.Is(err, ErrPoolClosed):
 				return r.fail(ctx, s, err)
@@ -276,7 +290,7 @@ func (r *Runner) fill(ctx context.Context, s Session) (domain.ImportStatus, erro
 			at, status, moved = next, res.Status, moved || res.Moved > 0
 		}
 		if status.Ended() {
-			if moved {
+			if moved && !job.Options.DryRun {
 				r.gather(ctx, s, job)
 			}
 			return status, nil
@@ -290,14 +304,23 @@ func (r *Runner) fill(ctx context.Context, s Session) (domain.ImportStatus, erro
 
 // read cuts the file into chunks from the job's position on.
 func (r *Runner) read(ctx context.Context, job Job, chunks chan<- chunk) error {
-	body := &body{ctx: ctx, store: r.store, task: job.Task, at: job.From.Offset}
-	p := NewParser(body, job.From, job.Layout)
-	rows := firstRows(job)
+	file := File{
+		Bytes: &body{ctx: ctx, store: r.store, task: job.Task, size: job.Bytes}, Size: job.Bytes,
+		MediaType: job.MediaType, Options: job.Options,
+	}
+	p, err := Open(file, job.From, job.Layout)
+	if err != nil {
+		return err
+	}
+	defer p.Close()
+	rows, done := firstRows(job), job.Done
 	for {
 		c, err := readChunk(p, rows)
 		if err != nil {
 			return err
 		}
+		c.began, c.done = done, max(c.done, done) // another release may have read further ahead
+		done = c.done
 		select {
 		case chunks <- c:
 		case <-ctx.Done():
@@ -308,6 +331,15 @@ func (r *Runner) read(ctx context.Context, job Job, chunks chan<- chunk) error {
 		}
 		rows = min(chunkRows, rows*growth)
 	}
+}
+
+// advance makes a chunk true from a row on, or says what would be, and returns up
+// to which.
+func (r *Runner) advance(ctx context.Context, s Session, c chunk, from int, wary *bool) (Result, int, error) {
+	if s.Job().Options.DryRun {
+		return r.rehearse(ctx, s, c, from)
+	}
+	return r.step(ctx, s, c, from, wary)
 }
 
 // step makes a chunk true from a row on, and returns up to which. To look every
@@ -369,6 +401,55 @@ func inHand(ctx context.Context) (context.Context, context.CancelFunc) {
 	return chunk, func() { stop(); cancel() }
 }
 
+// rehearse says what step would make of a chunk from a row on, and fills
+// nothing. Codes that an earlier step had are not in the pool, so they are looked
+// up beside it.
+func (r *Runner) rehearse(ctx context.Context, s Session, c chunk, from int) (Result, int, error) {
+	ctx, cancel := inHand(ctx)
+	defer cancel()
+	now, multiUse, err := s.Now(ctx)
+	if err != nil {
+		return Result{}, from, err
+	}
+	step, _ := decide(c, from, now, multiUse, nil)
+	wanted := codes(step.Lots)
+	found, err := s.Find(ctx, wanted)
+	if err != nil {
+		return Result{}, from, err
+	}
+	seen, err := s.Seen(ctx, wanted)
+	if err != nil {
+		return Result{}, from, err
+	}
+	for _, code := range seen {
+		f := found[code]
+		f.Named = true
+		found[code] = f
+	}
+	step, next := decide(c, from, now, multiUse, found)
+	res, err := s.Rehearse(ctx, step, accepted(c.rows[from:next], step))
+	if err != nil {
+		return Result{}, from, fmt.Errorf("rehearse rows up to line %d: %w", step.End.Line, err)
+	}
+	r.rows.WithLabelValues("rehearsed").Add(float64(step.Rows))
+	return res, next, nil
+}
+
+// accepted are the codes of a step's rows that are not refused.
+func accepted(rows []Row, s Step) []string {
+	refused := make(map[int64]bool, len(s.Refusals))
+	for _, r := range s.Refusals {
+		refused[r.Line] = true
+	}
+	all := make([]string, 0, len(rows)-len(refused))
+	for i := range rows {
+		if row := &rows[i]; !refused[row.Line] {
+			all = append(all, row.Code)
+		}
+	}
+	return all
+}
+
 func codes(lots []Lot) []string {
 	var all []string
 	for _, l := range lots {
@@ -398,27 +479,44 @@ func (r *Runner) sweep(ctx context.Context) {
 	}
 }
 
-// body reads a file from the store, part by part.
+// body is a file in the store, of which one part is at hand.
 type body struct {
 	ctx   context.Context // of the one import that it serves
 	store Store
 	task  int64
-	at    int64
+	size  int64
+	first int64 // byte of part
 	part  []byte
-	err   error // stays: a parser asks again for every row near the end
+	err   error // stays: who reads asks again for every row near the end
 }
 
-func (b *body) Read(p []byte) (int, error) {
-	for len(b.part) == 0 && b.err == nil {
-		b.part, b.err = b.store.ImportPart(b.ctx, b.task, b.at)
+// ReadAt reads from any place; in order it costs least.
+func (b *body) ReadAt(p []byte, offset int64) (n int, _ error) {
+	for n < len(p) {
+		at := offset + int64(n)
+		if at >= b.size {
+			return n, io.EOF
+		}
+		if at < b.first || at >= b.first+int64(len(b.part)) {
+			if err := b.load(at); err != nil {
+				return n, err
+			}
+		}
+		n += copy(p[n:], b.part[at-b.first:])
 	}
-	if b.err != nil {
-		return 0, b.err
-	}
-	n := copy(p, b.part)
-	b.part = b.part[n:]
-	b.at += int64(n)
 	return n, nil
 }
 
-var _ io.Reader = (*body)(nil)
+func (b *body) load(at int64) error {
+	if b.err != nil {
+		return b.err
+	}
+	b.part, b.err = b.store.ImportPart(b.ctx, b.task, at)
+	if errors.Is(b.err, io.EOF) {
+		b.err = fmt.Errorf("the file of import %d ends at %d of %d bytes", b.task, at, b.size)
+	}
+	b.first = at
+	return b.err
+}
+
+var _ io.ReaderAt = (*body)(nil)

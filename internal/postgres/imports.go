@@ -20,10 +20,14 @@ import (
 
 // BeginImport opens an upload that nobody sees before it is submitted.
 func (s *Store) BeginImport(ctx context.Context, u domain.Upload) (task int64, err error) {
+	options, err := json.Marshal(u.Options)
+	if err != nil {
+		return 0, err
+	}
 	err = s.change(ctx, func(q *db.Queries, _ bool) error {
 		// A row that an unanswered COMMIT has left is swept as any dead upload.
 		task, err = q.BeginImport(ctx, db.BeginImportParams{
-			PoolID: u.PoolID, FileName: u.FileName, MediaType: u.MediaType,
+			PoolID: u.PoolID, FileName: u.FileName, MediaType: u.MediaType, Options: options, Reader: importReader,
 			Actor: string(cmp.Or(u.Actor, domain.Anonymous)), KeepSeconds: int64(u.Keep.Seconds()),
 		})
 		if errors.Is(err, pgx.ErrNoRows) {
@@ -164,12 +168,22 @@ func importOf(row db.ImportByTaskRow) (domain.Import, error) {
 	if i.Layout, err = layoutOf(r.Layout); err != nil {
 		return i, err
 	}
+	if i.Options, err = optionsOf(r.Options); err != nil {
+		return i, err
+	}
 	if row.Reasons != nil {
 		if err := json.Unmarshal(row.Reasons, &i.Reasons); err != nil {
 			return i, fmt.Errorf("reasons of import %d: %w", i.Task, err)
 		}
 	}
 	return i, nil
+}
+
+func optionsOf(stored []byte) (o domain.ImportOptions, err error) {
+	if err := json.Unmarshal(stored, &o); err != nil {
+		return o, fmt.Errorf("options of an import: %w", err)
+	}
+	return o, nil
 }
 
 func layoutOf(stored []byte) (*domain.Layout, error) {
@@ -245,6 +259,22 @@ func (s *Store) dropFilesOf(ctx context.Context, pool int32) error {
 	return nil
 }
 
+// seenAtOnce bounds a transaction that drops codes seen in a file.
+const seenAtOnce = 50_000
+
+// DropSeen forgets the codes that are remembered of an import's file.
+func (s *Store) DropSeen(ctx context.Context, task int64) error {
+	for {
+		n, err := s.q.DropSeenCodes(ctx, db.DropSeenCodesParams{Task: task, AtMost: seenAtOnce})
+		if err != nil {
+			return asked(err)
+		}
+		if n < seenAtOnce {
+			return asked(s.q.MarkSeenDropped(ctx, task))
+		}
+	}
+}
+
 // partsAtOnce bounds a transaction that drops parts.
 const partsAtOnce = 64
 
@@ -257,20 +287,8 @@ func (s *Store) dropParts(ctx context.Context, task int64) error {
 	}
 }
 
-// seenAtOnce bounds a transaction that drops codes named by a file.
-const seenAtOnce = 50_000
-
-func (s *Store) dropSeen(ctx context.Context, task int64) error {
-	for {
-		n, err := s.q.DropSeen(ctx, db.DropSeenParams{Task: task, AtMost: seenAtOnce})
-		if err != nil || n < seenAtOnce {
-			return asked(err)
-		}
-	}
-}
-
-// SweepImports forgets uploads that have not grown for the given time, and
-// files that are kept no longer.
+// SweepImports forgets uploads that have not grown for the given time, files
+// that are kept no longer, and what dead processes have left of DropSeen.
 func (s *Store) SweepImports(ctx context.Context, stale time.Duration) error {
 	uploads, err := s.q.StaleUploads(ctx, stale.Seconds())
 	if err != nil {
@@ -290,12 +308,12 @@ func (s *Store) SweepImports(ctx context.Context, stale time.Duration) error {
 			return err
 		}
 	}
-	named, err := s.q.SeenOfEnded(ctx)
+	seen, err := s.q.SeenToDrop(ctx)
 	if err != nil {
 		return asked(err)
 	}
-	for _, task := range named {
-		if err := s.dropSeen(ctx, task); err != nil {
+	for _, task := range seen {
+		if err := s.DropSeen(ctx, task); err != nil {
 			return err
 		}
 	}
@@ -341,7 +359,10 @@ const mostLots = 100_000
 // imports are another's from then on. A chunk waits longer for its pool than
 // others do, since it would have to be written again, and holds nothing that
 // anyone waits for.
-const importSettings = `SET application_name = 'promopool import'; SET idle_session_timeout = '60s'; SET lock_timeout = '5s'`
+const importSettings = `SET application_name = 'promopool import'; SET promopool.import_reader = '2'; SET idle_session_timeout = '60s'; SET lock_timeout = '5s'`
+
+// importReader is the reader that an import needs (column reader), and this is.
+const importReader = 2
 
 // NextImport claims the oldest import that nobody works on.
 func (s *Store) NextImport(ctx context.Context) (importing.Session, error) {
@@ -391,9 +412,14 @@ func (s *importSession) claim(ctx context.Context, task int64, pool int32) (bool
 	if err != nil {
 		return false, err
 	}
+	options, err := optionsOf(row.Options)
+	if err != nil {
+		return false, err
+	}
 	s.pool = pool
 	s.job = importing.Job{
-		Task: task, PoolID: row.PoolID, From: importing.Position{Offset: row.BytesDone, Line: row.LinesDone},
+		Task: task, PoolID: row.PoolID, Bytes: row.Bytes, MediaType: row.MediaType, Options: options,
+		From: importing.Position{Offset: row.TextDone, Line: row.LinesDone}, Done: row.BytesDone,
 		Layout: layout, Attempts: int(row.Attempts),
 	}
 	return true, nil
@@ -459,8 +485,9 @@ func (s *importSession) Commit(ctx context.Context, step importing.Step) (import
 		if err := s.copyRefusals(ctx, tx, refused); err != nil {
 			return err
 		}
+		q := s.q.WithTx(tx)
 		if len(step.Unchanged) > 0 {
-			if err := s.q.WithTx(tx).NoteSeen(ctx, db.NoteSeenParams{Task: s.job.Task, Codes: step.Unchanged}); err != nil {
+			if err := q.NoteSeen(ctx, db.NoteSeenParams{Task: s.job.Task, Codes: step.Unchanged}); err != nil {
 				return err
 			}
 		}
@@ -468,9 +495,12 @@ func (s *importSession) Commit(ctx context.Context, step importing.Step) (import
 		if err != nil {
 			return err
 		}
-		told, err := s.q.WithTx(tx).ImportChunk(ctx, arg)
+		told, err := q.ImportChunk(ctx, arg)
+		if err != nil {
+			return err
+		}
 		res.Status = domain.ImportStatus(told)
-		return err
+		return q.MarkTextDone(ctx, db.MarkTextDoneParams{Task: s.job.Task, TextDone: step.End.Offset, Reader: importReader, SeenKept: len(step.Unchanged) > 0})
 	})
 	if err != nil {
 		return importing.Result{}, importError(err)
@@ -605,7 +635,7 @@ func (s *importSession) chunkParams(step importing.Step, res importing.Result, t
 	layout, err := json.Marshal(step.Layout)
 	p := db.ImportChunkParams{
 		Task: s.job.Task, Pool: s.pool, At: stamp(step.At),
-		BytesDone: step.End.Offset, LinesDone: step.End.Line, Layout: layout, Rows: step.Rows, Added: step.Added,
+		BytesDone: step.Done, LinesDone: step.End.Line, Layout: layout, Rows: step.Rows, Added: step.Added,
 		Moved: res.Moved, Unchanged: int64(len(step.Unchanged)), Refused: res.Refused, Last: step.Last,
 	}
 	for w, l := range t {
@@ -648,6 +678,39 @@ func (s *importSession) Gather(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+func (s *importSession) Seen(ctx context.Context, codes []string) ([]string, error) {
+	return s.q.CodesSeen(ctx, db.CodesSeenParams{Task: s.job.Task, Codes: codes})
+}
+
+// Rehearse touches the task and its own codes only, so nobody waits for it.
+func (s *importSession) Rehearse(ctx context.Context, step importing.Step, codes []string) (importing.Result, error) {
+	res := importing.Result{Moved: int64(len(step.Moves)), Refused: int64(len(step.Refusals))}
+	layout, err := json.Marshal(step.Layout)
+	if err != nil {
+		return res, err
+	}
+	err = pgx.BeginFunc(ctx, s.conn, func(tx pgx.Tx) error {
+		if err := s.copyRefusals(ctx, tx, step.Refusals); err != nil {
+			return err
+		}
+		_, err := tx.CopyFrom(ctx, pgx.Identifier{"import_seen"}, []string{"task", "code"},
+			pgx.CopyFromSlice(len(codes), func(i int) ([]any, error) { return []any{s.job.Task, codes[i]}, nil }))
+		if err != nil {
+			return fmt.Errorf("copy codes of a dry run: %w", err)
+		}
+		told, err := s.q.WithTx(tx).RehearseStep(ctx, db.RehearseStepParams{
+			Task: s.job.Task, At: stamp(step.At), BytesDone: step.Done, TextDone: step.End.Offset, LinesDone: step.End.Line, Reader: importReader,
+			Layout: layout, Rows: step.Rows, Added: step.Added, Moved: res.Moved, Unchanged: int64(len(step.Unchanged)), Refused: res.Refused, Last: step.Last,
+		})
+		if errors.Is(err, pgx.ErrNoRows) {
+			return importing.ErrEnded
+		}
+		res.Status = domain.ImportStatus(told)
+		return err
+	})
+	return res, importError(err)
 }
 
 func (s *importSession) Fail(ctx context.Context, why string) error {

@@ -30,8 +30,9 @@ CREATE TABLE lot_changes (
     CONSTRAINT lot_changes_pkey PRIMARY KEY (pool, lot, revision)
 );
 
--- Codes that rows of a file have named and that stayed as they were: a second row
--- is known for what it is. Gone when the import has ended.
+-- Codes that rows of a file have named and that are not in lots of the import,
+-- since they stay as they are: a second row is known for what it is. Gone when
+-- the import has ended.
 CREATE TABLE import_seen (
     task bigint NOT NULL,
     code text COLLATE "C" NOT NULL,

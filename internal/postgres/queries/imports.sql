@@ -2,8 +2,8 @@
 -- import is written by anyone but its session, which holds imports_lock(pool).
 
 -- name: BeginImport :one
-INSERT INTO imports (pool, pool_id, file_name, media_type, actor, keep_seconds, created_at, touched_at)
-SELECT p.pool, p.id, @file_name::text, @media_type::text, @actor::text, @keep_seconds::bigint, clock_timestamp(), clock_timestamp()
+INSERT INTO imports (pool, pool_id, file_name, media_type, options, reader, actor, keep_seconds, created_at, touched_at)
+SELECT p.pool, p.id, @file_name::text, @media_type::text, @options::jsonb, @reader::int, @actor::text, @keep_seconds::bigint, clock_timestamp(), clock_timestamp()
   FROM pools p
  WHERE p.id = @pool_id AND p.state <> 'archived'
 RETURNING task;
@@ -88,7 +88,7 @@ SELECT pg_advisory_unlock(imports_lock(@pool::int));
 -- name: ClaimImport :one
 UPDATE imports SET status = 'running', attempts = attempts + 1, started_at = coalesce(started_at, clock_timestamp())
  WHERE task = @task AND status IN ('waiting', 'running')
-RETURNING task, pool, pool_id, bytes_done, lines_done, layout, attempts;
+RETURNING task, pool, pool_id, media_type, options, bytes, bytes_done, coalesce(text_done, bytes_done)::bigint AS text_done, lines_done, layout, attempts;
 
 -- name: ImportClock :one
 SELECT clock_timestamp()::timestamptz AS now, coalesce(max(p.state) <> 'archived', false)::boolean AS open, coalesce(bool_or(p.multi_use), false)::boolean AS multi_use
@@ -131,12 +131,35 @@ HAVING count(*) > 1000 AND sum(r.hi - r.next) < 20 * count(*)
 -- name: LayAnew :one
 SELECT lay_anew(@pool::int, @lot::int, @into_lot::int, @size::bigint, @at_most::int)::bigint;
 
--- name: DropSeen :execrows
-DELETE FROM import_seen s WHERE s.task = @task AND s.code IN (SELECT t.code FROM import_seen t WHERE t.task = @task LIMIT @at_most);
+-- Behind ImportChunk, in its transaction: where to go on in the text, and whether
+-- import_seen has codes of the file.
+-- name: MarkTextDone :exec
+UPDATE imports SET text_done = @text_done::bigint, reader = @reader::int, seen_kept = seen_kept OR @seen_kept::boolean WHERE task = @task;
 
--- What ended imports have left.
--- name: SeenOfEnded :many
-SELECT DISTINCT s.task FROM import_seen s WHERE NOT EXISTS (SELECT FROM imports i WHERE i.task = s.task AND i.status IN ('waiting', 'running'));
+-- name: CodesSeen :many
+SELECT s::text AS code FROM import_seen_codes(@task::bigint, @codes::text[]) AS s;
+
+-- The step of a dry run: as import_chunk, but for the pool.
+-- name: RehearseStep :one
+UPDATE imports SET
+       bytes_done = @bytes_done, text_done = @text_done::bigint, reader = @reader::int, lines_done = @lines_done, layout = @layout, attempts = 0,
+       rows = rows + @rows, added = added + @added, moved = moved + @moved, unchanged = unchanged + @unchanged, refused = refused + @refused,
+       seen_kept = true,
+       status = CASE WHEN NOT @last::boolean THEN status WHEN refused + @refused > 0 THEN 'completed_with_refusals' ELSE 'completed' END,
+       finished_at = CASE WHEN @last::boolean THEN @at::timestamptz END
+ WHERE task = @task AND status = 'running' AND bytes_done <= @bytes_done
+RETURNING status;
+
+-- name: DropSeenCodes :execrows
+DELETE FROM import_seen s WHERE s.task = @task AND s.code IN
+       (SELECT q.code FROM import_seen q WHERE q.task = @task ORDER BY q.code LIMIT @at_most);
+
+-- name: MarkSeenDropped :exec
+UPDATE imports SET seen_kept = false WHERE task = @task;
+
+-- name: SeenToDrop :many
+SELECT task FROM imports
+ WHERE seen_kept AND status IN ('completed', 'completed_with_refusals', 'failed', 'cancelled');
 
 -- name: FailImport :execrows
 UPDATE imports SET status = 'failed', error = @error, finished_at = clock_timestamp()

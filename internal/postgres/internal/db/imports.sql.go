@@ -41,16 +41,18 @@ func (q *Queries) AddImportPart(ctx context.Context, arg AddImportPartParams) er
 
 const BeginImport = `-- name: BeginImport :one
 
-INSERT INTO imports (pool, pool_id, file_name, media_type, actor, keep_seconds, created_at, touched_at)
-SELECT p.pool, p.id, $1::text, $2::text, $3::text, $4::bigint, clock_timestamp(), clock_timestamp()
+INSERT INTO imports (pool, pool_id, file_name, media_type, options, reader, actor, keep_seconds, created_at, touched_at)
+SELECT p.pool, p.id, $1::text, $2::text, $3::jsonb, $4::int, $5::text, $6::bigint, clock_timestamp(), clock_timestamp()
   FROM pools p
- WHERE p.id = $5 AND p.state <> 'archived'
+ WHERE p.id = $7 AND p.state <> 'archived'
 RETURNING task
 `
 
 type BeginImportParams struct {
 	FileName    string
 	MediaType   string
+	Options     []byte
+	Reader      int32
 	Actor       string
 	KeepSeconds int64
 	PoolID      string
@@ -62,6 +64,8 @@ func (q *Queries) BeginImport(ctx context.Context, arg BeginImportParams) (int64
 	row := q.db.QueryRow(ctx, BeginImport,
 		arg.FileName,
 		arg.MediaType,
+		arg.Options,
+		arg.Reader,
 		arg.Actor,
 		arg.KeepSeconds,
 		arg.PoolID,
@@ -88,14 +92,18 @@ func (q *Queries) CancelImport(ctx context.Context, task int64) (int64, error) {
 const ClaimImport = `-- name: ClaimImport :one
 UPDATE imports SET status = 'running', attempts = attempts + 1, started_at = coalesce(started_at, clock_timestamp())
  WHERE task = $1 AND status IN ('waiting', 'running')
-RETURNING task, pool, pool_id, bytes_done, lines_done, layout, attempts
+RETURNING task, pool, pool_id, media_type, options, bytes, bytes_done, coalesce(text_done, bytes_done)::bigint AS text_done, lines_done, layout, attempts
 `
 
 type ClaimImportRow struct {
 	Task      int64
 	Pool      int32
 	PoolID    string
+	MediaType string
+	Options   []byte
+	Bytes     int64
 	BytesDone int64
+	TextDone  int64
 	LinesDone int64
 	Layout    []byte
 	Attempts  int32
@@ -108,7 +116,11 @@ func (q *Queries) ClaimImport(ctx context.Context, task int64) (ClaimImportRow, 
 		&i.Task,
 		&i.Pool,
 		&i.PoolID,
+		&i.MediaType,
+		&i.Options,
+		&i.Bytes,
 		&i.BytesDone,
+		&i.TextDone,
 		&i.LinesDone,
 		&i.Layout,
 		&i.Attempts,
@@ -171,6 +183,35 @@ func (q *Queries) CodesFound(ctx context.Context, arg CodesFoundParams) ([]Codes
 	return items, nil
 }
 
+const CodesSeen = `-- name: CodesSeen :many
+SELECT s::text AS code FROM import_seen_codes($1::bigint, $2::text[]) AS s
+`
+
+type CodesSeenParams struct {
+	Task  int64
+	Codes []string
+}
+
+func (q *Queries) CodesSeen(ctx context.Context, arg CodesSeenParams) ([]string, error) {
+	rows, err := q.db.Query(ctx, CodesSeen, arg.Task, arg.Codes)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []string
+	for rows.Next() {
+		var code string
+		if err := rows.Scan(&code); err != nil {
+			return nil, err
+		}
+		items = append(items, code)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const DropImportParts = `-- name: DropImportParts :execrows
 DELETE FROM import_parts p WHERE p.task = $1 AND p.first_byte IN
        (SELECT q.first_byte FROM import_parts q WHERE q.task = $1 ORDER BY q.first_byte LIMIT $2)
@@ -189,17 +230,18 @@ func (q *Queries) DropImportParts(ctx context.Context, arg DropImportPartsParams
 	return result.RowsAffected(), nil
 }
 
-const DropSeen = `-- name: DropSeen :execrows
-DELETE FROM import_seen s WHERE s.task = $1 AND s.code IN (SELECT t.code FROM import_seen t WHERE t.task = $1 LIMIT $2)
+const DropSeenCodes = `-- name: DropSeenCodes :execrows
+DELETE FROM import_seen s WHERE s.task = $1 AND s.code IN
+       (SELECT q.code FROM import_seen q WHERE q.task = $1 ORDER BY q.code LIMIT $2)
 `
 
-type DropSeenParams struct {
+type DropSeenCodesParams struct {
 	Task   int64
 	AtMost int32
 }
 
-func (q *Queries) DropSeen(ctx context.Context, arg DropSeenParams) (int64, error) {
-	result, err := q.db.Exec(ctx, DropSeen, arg.Task, arg.AtMost)
+func (q *Queries) DropSeenCodes(ctx context.Context, arg DropSeenCodesParams) (int64, error) {
+	result, err := q.db.Exec(ctx, DropSeenCodes, arg.Task, arg.AtMost)
 	if err != nil {
 		return 0, err
 	}
@@ -297,7 +339,7 @@ func (q *Queries) GrowImport(ctx context.Context, arg GrowImportParams) (int64, 
 }
 
 const ImportByTask = `-- name: ImportByTask :one
-SELECT i.task, i.pool, i.pool_id, i.file_name, i.media_type, i.status, i.error, i.layout, i.bytes, i.bytes_done, i.lines_done, i.rows, i.added, i.moved, i.unchanged, i.refused, i.attempts, i.body_kept, i.created_at, i.touched_at, i.started_at, i.finished_at, i.actor, i.keep_seconds, i.dropped_at, i.pace_at, i.pace_seconds, i.pace_rows, i.pace_bytes, i.busy_seconds, coalesce(p.id, i.pool_id)::text AS id, clock_timestamp()::timestamptz AS asked_at,
+SELECT i.task, i.pool, i.pool_id, i.file_name, i.media_type, i.status, i.error, i.layout, i.bytes, i.bytes_done, i.lines_done, i.rows, i.added, i.moved, i.unchanged, i.refused, i.attempts, i.body_kept, i.created_at, i.touched_at, i.started_at, i.finished_at, i.options, i.dry_run, i.text_done, i.reader, i.seen_kept, i.actor, i.keep_seconds, i.dropped_at, i.pace_at, i.pace_seconds, i.pace_rows, i.pace_bytes, i.busy_seconds, coalesce(p.id, i.pool_id)::text AS id, clock_timestamp()::timestamptz AS asked_at,
        (SELECT jsonb_object_agg(r.reason, r.n) FROM import_reasons r WHERE r.task = i.task)::jsonb AS reasons
   FROM imports i LEFT JOIN pools p ON p.pool = i.pool
  WHERE i.task = $1 AND i.status <> 'receiving'
@@ -336,6 +378,11 @@ func (q *Queries) ImportByTask(ctx context.Context, task int64) (ImportByTaskRow
 		&i.Import.TouchedAt,
 		&i.Import.StartedAt,
 		&i.Import.FinishedAt,
+		&i.Import.Options,
+		&i.Import.DryRun,
+		&i.Import.TextDone,
+		&i.Import.Reader,
+		&i.Import.SeenKept,
 		&i.Import.Actor,
 		&i.Import.KeepSeconds,
 		&i.Import.DroppedAt,
@@ -428,7 +475,7 @@ func (q *Queries) ImportClock(ctx context.Context, pool int32) (ImportClockRow, 
 }
 
 const ImportsBefore = `-- name: ImportsBefore :many
-SELECT i.task, i.pool, i.pool_id, i.file_name, i.media_type, i.status, i.error, i.layout, i.bytes, i.bytes_done, i.lines_done, i.rows, i.added, i.moved, i.unchanged, i.refused, i.attempts, i.body_kept, i.created_at, i.touched_at, i.started_at, i.finished_at, i.actor, i.keep_seconds, i.dropped_at, i.pace_at, i.pace_seconds, i.pace_rows, i.pace_bytes, i.busy_seconds, coalesce(p.id, i.pool_id)::text AS id, clock_timestamp()::timestamptz AS asked_at,
+SELECT i.task, i.pool, i.pool_id, i.file_name, i.media_type, i.status, i.error, i.layout, i.bytes, i.bytes_done, i.lines_done, i.rows, i.added, i.moved, i.unchanged, i.refused, i.attempts, i.body_kept, i.created_at, i.touched_at, i.started_at, i.finished_at, i.options, i.dry_run, i.text_done, i.reader, i.seen_kept, i.actor, i.keep_seconds, i.dropped_at, i.pace_at, i.pace_seconds, i.pace_rows, i.pace_bytes, i.busy_seconds, coalesce(p.id, i.pool_id)::text AS id, clock_timestamp()::timestamptz AS asked_at,
        (SELECT jsonb_object_agg(r.reason, r.n) FROM import_reasons r WHERE r.task = i.task)::jsonb AS reasons
   FROM imports i LEFT JOIN pools p ON p.pool = i.pool
  WHERE i.task < $1 AND i.status <> 'receiving'
@@ -491,6 +538,11 @@ func (q *Queries) ImportsBefore(ctx context.Context, arg ImportsBeforeParams) ([
 			&i.Import.TouchedAt,
 			&i.Import.StartedAt,
 			&i.Import.FinishedAt,
+			&i.Import.Options,
+			&i.Import.DryRun,
+			&i.Import.TextDone,
+			&i.Import.Reader,
+			&i.Import.SeenKept,
 			&i.Import.Actor,
 			&i.Import.KeepSeconds,
 			&i.Import.DroppedAt,
@@ -514,7 +566,7 @@ func (q *Queries) ImportsBefore(ctx context.Context, arg ImportsBeforeParams) ([
 }
 
 const ImportsOfPool = `-- name: ImportsOfPool :many
-SELECT i.task, i.pool, i.pool_id, i.file_name, i.media_type, i.status, i.error, i.layout, i.bytes, i.bytes_done, i.lines_done, i.rows, i.added, i.moved, i.unchanged, i.refused, i.attempts, i.body_kept, i.created_at, i.touched_at, i.started_at, i.finished_at, i.actor, i.keep_seconds, i.dropped_at, i.pace_at, i.pace_seconds, i.pace_rows, i.pace_bytes, i.busy_seconds, p.id, clock_timestamp()::timestamptz AS asked_at,
+SELECT i.task, i.pool, i.pool_id, i.file_name, i.media_type, i.status, i.error, i.layout, i.bytes, i.bytes_done, i.lines_done, i.rows, i.added, i.moved, i.unchanged, i.refused, i.attempts, i.body_kept, i.created_at, i.touched_at, i.started_at, i.finished_at, i.options, i.dry_run, i.text_done, i.reader, i.seen_kept, i.actor, i.keep_seconds, i.dropped_at, i.pace_at, i.pace_seconds, i.pace_rows, i.pace_bytes, i.busy_seconds, p.id, clock_timestamp()::timestamptz AS asked_at,
        (SELECT jsonb_object_agg(r.reason, r.n) FROM import_reasons r WHERE r.task = i.task)::jsonb AS reasons
   FROM imports i JOIN pools p ON p.pool = i.pool
  WHERE p.id = $1 AND i.task < $2 AND i.status <> 'receiving'
@@ -574,6 +626,11 @@ func (q *Queries) ImportsOfPool(ctx context.Context, arg ImportsOfPoolParams) ([
 			&i.Import.TouchedAt,
 			&i.Import.StartedAt,
 			&i.Import.FinishedAt,
+			&i.Import.Options,
+			&i.Import.DryRun,
+			&i.Import.TextDone,
+			&i.Import.Reader,
+			&i.Import.SeenKept,
 			&i.Import.Actor,
 			&i.Import.KeepSeconds,
 			&i.Import.DroppedAt,
@@ -678,6 +735,38 @@ UPDATE imports SET body_kept = false WHERE task = $1
 
 func (q *Queries) MarkImportDropped(ctx context.Context, task int64) error {
 	_, err := q.db.Exec(ctx, MarkImportDropped, task)
+	return err
+}
+
+const MarkSeenDropped = `-- name: MarkSeenDropped :exec
+UPDATE imports SET seen_kept = false WHERE task = $1
+`
+
+func (q *Queries) MarkSeenDropped(ctx context.Context, task int64) error {
+	_, err := q.db.Exec(ctx, MarkSeenDropped, task)
+	return err
+}
+
+const MarkTextDone = `-- name: MarkTextDone :exec
+UPDATE imports SET text_done = $1::bigint, reader = $2::int, seen_kept = seen_kept OR $3::boolean WHERE task = $4
+`
+
+type MarkTextDoneParams struct {
+	TextDone int64
+	Reader   int32
+	SeenKept bool
+	Task     int64
+}
+
+// Behind ImportChunk, in its transaction: where to go on in the text, and whether
+// import_seen has codes of the file.
+func (q *Queries) MarkTextDone(ctx context.Context, arg MarkTextDoneParams) error {
+	_, err := q.db.Exec(ctx, MarkTextDone,
+		arg.TextDone,
+		arg.Reader,
+		arg.SeenKept,
+		arg.Task,
+	)
 	return err
 }
 
@@ -856,6 +945,55 @@ func (q *Queries) RefusalsAfter(ctx context.Context, arg RefusalsAfterParams) ([
 	return items, nil
 }
 
+const RehearseStep = `-- name: RehearseStep :one
+UPDATE imports SET
+       bytes_done = $1, text_done = $2::bigint, reader = $3::int, lines_done = $4, layout = $5, attempts = 0,
+       rows = rows + $6, added = added + $7, moved = moved + $8, unchanged = unchanged + $9, refused = refused + $10,
+       seen_kept = true,
+       status = CASE WHEN NOT $11::boolean THEN status WHEN refused + $10 > 0 THEN 'completed_with_refusals' ELSE 'completed' END,
+       finished_at = CASE WHEN $11::boolean THEN $12::timestamptz END
+ WHERE task = $13 AND status = 'running' AND bytes_done <= $1
+RETURNING status
+`
+
+type RehearseStepParams struct {
+	BytesDone int64
+	TextDone  int64
+	Reader    int32
+	LinesDone int64
+	Layout    []byte
+	Rows      int64
+	Added     int64
+	Moved     int64
+	Unchanged int64
+	Refused   int64
+	Last      bool
+	At        pgtype.Timestamptz
+	Task      int64
+}
+
+// The step of a dry run: as import_chunk, but for the pool.
+func (q *Queries) RehearseStep(ctx context.Context, arg RehearseStepParams) (string, error) {
+	row := q.db.QueryRow(ctx, RehearseStep,
+		arg.BytesDone,
+		arg.TextDone,
+		arg.Reader,
+		arg.LinesDone,
+		arg.Layout,
+		arg.Rows,
+		arg.Added,
+		arg.Moved,
+		arg.Unchanged,
+		arg.Refused,
+		arg.Last,
+		arg.At,
+		arg.Task,
+	)
+	var status string
+	err := row.Scan(&status)
+	return status, err
+}
+
 const ScatteredLots = `-- name: ScatteredLots :many
 SELECT r.lot FROM runs r
  WHERE r.pool = $1 AND r.partition IS NULL AND r.next < r.hi
@@ -885,13 +1023,13 @@ func (q *Queries) ScatteredLots(ctx context.Context, pool int32) ([]int32, error
 	return items, nil
 }
 
-const SeenOfEnded = `-- name: SeenOfEnded :many
-SELECT DISTINCT s.task FROM import_seen s WHERE NOT EXISTS (SELECT FROM imports i WHERE i.task = s.task AND i.status IN ('waiting', 'running'))
+const SeenToDrop = `-- name: SeenToDrop :many
+SELECT task FROM imports
+ WHERE seen_kept AND status IN ('completed', 'completed_with_refusals', 'failed', 'cancelled')
 `
 
-// What ended imports have left.
-func (q *Queries) SeenOfEnded(ctx context.Context) ([]int64, error) {
-	rows, err := q.db.Query(ctx, SeenOfEnded)
+func (q *Queries) SeenToDrop(ctx context.Context) ([]int64, error) {
+	rows, err := q.db.Query(ctx, SeenToDrop)
 	if err != nil {
 		return nil, err
 	}

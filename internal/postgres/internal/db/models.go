@@ -66,6 +66,11 @@ type Import struct {
 	TouchedAt   pgtype.Timestamptz
 	StartedAt   pgtype.Timestamptz
 	FinishedAt  pgtype.Timestamptz
+	Options     []byte
+	DryRun      bool
+	TextDone    *int64
+	Reader      int32
+	SeenKept    bool
 	Actor       string
 	KeepSeconds int64
 	DroppedAt   pgtype.Timestamptz
