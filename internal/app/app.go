@@ -129,7 +129,7 @@ func Run(ctx context.Context, c Config, ready func(httpAddr string)) error {
 	imports := importing.New(store, log, registry)
 	intake := importing.NewIntake(store, c.MaxUploadBytes, imports.Wake)
 	server := httpapi.Server(httpapi.New(httpapi.Deps{
-		Campaigns: store, Pools: store, Stocks: store, Metrics: registry, Log: log,
+		Campaigns: store, Pools: store, Stocks: store, Generating: store, Metrics: registry, Log: log,
 		ImportRoutes: httpapi.ImportRoutes(intake, store, log),
 		Probes:       probes(store, health, registry),
 	}), log)
@@ -138,6 +138,7 @@ func Run(ctx context.Context, c Config, ready func(httpAddr string)) error {
 	parts.Go(func() error { return group.Run(inner, partitions.Work) })
 	parts.Go(func() error { return imports.Run(inner) })
 	parts.Go(func() error { return housekeeping(inner, store, client, requests, registry, log) })
+	parts.Go(func() error { return replenish(inner, store, registry, log) })
 	parts.Go(func() error { return serve(inner, server, listener) })
 	if ready != nil {
 		ready(listener.Addr().String())

@@ -21,6 +21,8 @@ import (
 type importTask struct {
 	Task           int64
 	PoolID         string `json:"pool_id"`
+	Kind           string
+	Pattern        string
 	Status         string
 	Error          string
 	Bytes          int64
@@ -58,6 +60,9 @@ const shownRefusals = 10
 
 func (t importTask) write(w io.Writer) {
 	fmt.Fprintf(w, "task\t%d\npool\t%s\nstatus\t%s\n", t.Task, t.PoolID, strings.ReplaceAll(t.Status, "_", " "))
+	if t.Pattern != "" {
+		fmt.Fprintf(w, "%s of\t%s\n", t.Kind, t.Pattern)
+	}
 	if t.Error != "" {
 		fmt.Fprintf(w, "error\t%s\n", t.Error)
 	}
@@ -69,7 +74,7 @@ func (t importTask) write(w io.Writer) {
 			fmt.Fprintf(w, "%s\t%d\n", row.name, row.count)
 		}
 	}
-	if took := t.took(); took > 0 && t.ended() {
+	if took := t.took(); took > 0 && t.ended() && t.Pattern == "" {
 		fmt.Fprintf(w, "took\t%.1f s, %.0f rows/s\n", took.Seconds(), float64(t.Rows)/took.Seconds())
 	}
 	if len(t.IgnoredColumns) > 0 {

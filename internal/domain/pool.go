@@ -72,6 +72,7 @@ type Pool struct {
 	CheckIssued   bool
 	Validity      Period // from issue; zero: none
 	Processing    Processing
+	Replenish     *Replenish // nil: off
 
 	State      State
 	Mode       Mode
@@ -148,6 +149,8 @@ func (p Pool) Check() error {
 	c.want(p.NotifyBelow == nil || *p.NotifyBelow > 0, "notify_below", "must be a number above 0, or null")
 	c.want(!p.Notify || p.NotifyBelow != nil, "notify", "needs notify_below, the threshold")
 	c.want(!p.MultiUse || !p.Notify, "notify_below", "cannot be combined with multi_use: such a pool never runs dry")
+	c.want(!p.MultiUse || p.Replenish == nil, "replenish", "cannot be combined with multi_use: such a pool never runs dry")
+	p.Replenish.check(&c)
 	return c.err()
 }
 

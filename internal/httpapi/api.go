@@ -49,13 +49,15 @@ type Stocks interface {
 	Issuance(ctx context.Context, pool, request string) (domain.Issuance, error)
 }
 
-// Deps is what the interface is made of. All but the last three are needed.
+// Deps is what the interface is made of. All but ImportRoutes and Probes are
+// needed.
 type Deps struct {
-	Campaigns Campaigns
-	Pools     Pools
-	Stocks    Stocks
-	Metrics   prometheus.Registerer
-	Log       zerolog.Logger
+	Campaigns  Campaigns
+	Pools      Pools
+	Stocks     Stocks
+	Generating Generating
+	Metrics    prometheus.Registerer
+	Log        zerolog.Logger
 
 	ImportRoutes func(mux *http.ServeMux)
 	Probes       map[string]http.Handler // by path: /healthz, /readyz, /metrics
@@ -73,6 +75,7 @@ func New(d Deps) http.Handler {
 	a.campaignRoutes(mux)
 	a.poolRoutes(mux)
 	a.stockRoutes(mux)
+	a.generateRoutes(mux)
 	if d.ImportRoutes != nil {
 		d.ImportRoutes(mux)
 	}

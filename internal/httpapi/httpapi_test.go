@@ -91,7 +91,7 @@ func (s *site) serve(pools httpapi.Pools) {
 	registry := prometheus.NewRegistry()
 	ok := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	h := httpapi.New(httpapi.Deps{
-		Campaigns: s.store, Pools: pools, Stocks: s.store, Metrics: registry,
+		Campaigns: s.store, Pools: pools, Stocks: s.store, Generating: s.store, Metrics: registry,
 		Log:          zerolog.New(s.log),
 		ImportRoutes: httpapi.ImportRoutes(importing.NewIntake(s.store, uploadLimit, s.runner.Wake), s.store, zerolog.New(s.log)),
 		Probes: map[string]http.Handler{
@@ -215,7 +215,7 @@ func TestWalk(t *testing.T) {
 	}
 	want := map[string]any{
 		"id": "ete-2026-20", "campaign_id": "summer", "name": "Été 2026: -20 %", "description": "", "parameter_name": "promo_code",
-		"notify": true, "notify_below": 5.0, "multi_use": false, "check_issued": false, "validity": nil, "processing": "internal",
+		"notify": true, "notify_below": 5.0, "multi_use": false, "check_issued": false, "validity": nil, "processing": "internal", "replenish": nil,
 		"state": "draft", "version": 1.0, "created_at": p.Get("created_at"), "launched_at": nil, "archived_at": nil,
 	}
 	var got map[string]any
@@ -269,6 +269,13 @@ func TestWalk(t *testing.T) {
 		t.Errorf("got %s", got.body)
 	}
 	s.Want(409, "DELETE", pool, "")
+	s.Want(201, "POST", "/v1/pools", `{"campaign_id": "summer", "name": "made"}`)
+	if got := s.Want(200, "GET", "/v1/pools/made/space?pattern=S-%23%23%23%23%23", ""); got.Get("most") != 28.0 {
+		t.Errorf("got %s", got.body)
+	}
+	if got := s.Want(202, "POST", "/v1/pools/made/generate", `{"count": 1000000000}`); got.Get("status") != "completed" || got.Get("added") != 1e9 {
+		t.Errorf("got %s", got.body)
+	}
 	s.Want(200, "POST", pool+"/archive", "")
 	s.Want(409, "POST", pool+"/launch", "")
 	s.Want(409, "DELETE", "/v1/campaigns/summer", "")

@@ -34,6 +34,7 @@ type poolView struct {
 	CheckIssued   bool              `json:"check_issued"`
 	Validity      *string           `json:"validity"`
 	Processing    domain.Processing `json:"processing"`
+	Replenish     *replenishView    `json:"replenish"`
 	State         domain.State      `json:"state"`
 	Version       int64             `json:"version"`
 	CreatedAt     string            `json:"created_at"`
@@ -45,7 +46,7 @@ func viewPool(p domain.Pool) poolView {
 	v := poolView{
 		ID: p.ID, CampaignID: p.CampaignID, Name: p.Name, Description: p.Description,
 		ParameterName: p.ParameterName, Notify: p.Notify, NotifyBelow: p.NotifyBelow,
-		MultiUse: p.MultiUse, CheckIssued: p.CheckIssued, Processing: p.Processing,
+		MultiUse: p.MultiUse, CheckIssued: p.CheckIssued, Processing: p.Processing, Replenish: viewReplenish(p.Replenish),
 		State: p.State, Version: p.Version,
 		CreatedAt: domain.EventTime(p.CreatedAt), LaunchedAt: viewTime(p.LaunchedAt), ArchivedAt: viewTime(p.ArchivedAt),
 	}

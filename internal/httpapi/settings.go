@@ -26,6 +26,7 @@ var poolFields = setters[domain.Pool]{
 	"check_issued":   orDefault(func(p *domain.Pool) *bool { return &p.CheckIssued }, false, "true or false"),
 	"validity":       setValidity,
 	"processing":     orDefault(func(p *domain.Pool) *domain.Processing { return &p.Processing }, domain.Internal, "text"),
+	"replenish":      setReplenish,
 }
 
 func setNotifyBelow(p *domain.Pool, value json.RawMessage) error {

@@ -38,7 +38,7 @@ func (s *Store) Held(ctx context.Context, partition int32) (map[string]*issuing.
 		return nil, decisionError(err)
 	}
 	held := map[string]*issuing.Stock{}
-	lots := lotCache{}
+	lots := s.lots(s.q)
 	for _, row := range rows {
 		st := held[row.Pool.ID]
 		if st == nil {
@@ -49,20 +49,13 @@ func (s *Store) Held(ctx context.Context, partition int32) (map[string]*issuing.
 			st = &issuing.Stock{Pool: &pool}
 			held[pool.ID] = st
 		}
-		st.Runs = append(st.Runs, &domain.Run{Lot: lots.of(row.Lot), Lo: row.Lo, Next: row.Next, Hi: row.Hi, GrantNo: row.GrantNo, Holder: partition})
+		lot, err := lots.of(ctx, row.Lot)
+		if err != nil {
+			return nil, decisionError(err)
+		}
+		st.Runs = append(st.Runs, &domain.Run{Lot: lot, Lo: row.Lo, Next: row.Next, Hi: row.Hi, GrantNo: row.GrantNo, Holder: partition})
 	}
 	return held, nil
-}
-
-// lotCache makes runs of one lot share it.
-type lotCache map[[2]int32]*domain.Lot
-
-func (c lotCache) of(l db.Lot) *domain.Lot {
-	key := [2]int32{l.Pool, l.Lot}
-	if c[key] == nil {
-		c[key] = &domain.Lot{Pool: l.Pool, No: l.Lot, Size: l.Size, Window: windowOf(l)}
-	}
-	return c[key]
 }
 
 // Refill grants codes to the partition (protocol: REFILL). The settings and
@@ -88,12 +81,14 @@ func (s *Store) Refill(ctx context.Context, partition int32, pool *domain.Pool, 
 	if err != nil {
 		return issuing.Stock{}, decisionError(err)
 	}
-	lots := lotCache{}
+	lots := s.lots(s.q)
 	for _, l := range rows {
-		lots.of(l)
+		if _, err := lots.of(ctx, l); err != nil {
+			return issuing.Stock{}, decisionError(err)
+		}
 	}
 	for _, g := range granted {
-		lot := lots[[2]int32{pool.Key, g.Lot}]
+		lot := lots.known[[2]int32{pool.Key, g.Lot}]
 		if lot == nil {
 			return issuing.Stock{}, fmt.Errorf("pool %s, lot %d: %w: granted, but gone", pool.ID, g.Lot, issuing.ErrCorrupt)
 		}
@@ -112,9 +107,12 @@ func (s *Store) Texts(ctx context.Context, run *domain.Run) ([]string, error) {
 	return texts(ctx, s.q, run.Lot, run.Next, run.Hi)
 }
 
-// texts loads the codes of ordinals from…till−1. Beyond the lot's size, as in
-// multi-use pools, they begin anew.
+// texts loads the codes of ordinals from…till−1, or makes them. Beyond the lot's
+// size, as in multi-use pools, they begin anew.
 func texts(ctx context.Context, q *db.Queries, lot *domain.Lot, from, till int64) ([]string, error) {
+	if lot.Generator != nil {
+		return lot.Codes(from, till), nil
+	}
 	all := make([]string, 0, till-from)
 	for from < till {
 		seq := from % lot.Size

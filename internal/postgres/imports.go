@@ -16,7 +16,8 @@ import (
 	"promopool/internal/postgres/internal/db"
 )
 
-// BeginImport opens an upload that nobody sees before it is submitted.
+// BeginImport opens an upload that nobody sees before it is submitted. It looks
+// early whether the pool takes files, to spare their senders the way.
 func (s *Store) BeginImport(ctx context.Context, u domain.Upload) (task int64, err error) {
 	err = s.change(ctx, func(q *db.Queries, _ bool) error {
 		// A row that an unanswered COMMIT has left is swept as any dead upload.
@@ -27,9 +28,25 @@ func (s *Store) BeginImport(ctx context.Context, u domain.Upload) (task int64, e
 			}
 			return fmt.Errorf("%w: an archived pool takes no codes", domain.ErrState)
 		}
-		return err
+		if err != nil {
+			return err
+		}
+		pool, err := q.PoolOfImport(ctx, task)
+		if err != nil {
+			return err
+		}
+		return takesFiles(ctx, q, pool)
 	})
 	return task, err
+}
+
+// takesFiles returns domain.ErrGenerated where the pool does not.
+func takesFiles(ctx context.Context, q *db.Queries, pool int32) error {
+	generated, err := q.IsGenerated(ctx, pool)
+	if err == nil && generated {
+		err = domain.ErrGenerated
+	}
+	return err
 }
 
 // AppendImport keeps the next part of an upload.
@@ -48,9 +65,17 @@ func (s *Store) AppendImport(ctx context.Context, task, offset int64, part []byt
 	})
 }
 
-// SubmitImport hands an upload to the runners.
+// SubmitImport hands an upload to the runners. From then on, or never, no codes
+// of its pool are generated.
 func (s *Store) SubmitImport(ctx context.Context, task int64) (domain.Import, error) {
 	err := s.change(ctx, func(q *db.Queries, maybe bool) error {
+		pool, err := q.LockPoolOfImport(ctx, task)
+		if err == nil {
+			err = takesFiles(ctx, q, pool)
+		}
+		if err != nil && !errors.Is(err, pgx.ErrNoRows) { // a pool that is gone fails the import
+			return err
+		}
 		n, err := q.SubmitImport(ctx, task)
 		if err == nil && n == 0 && !maybe {
 			return fmt.Errorf("%w: it was not heard of for too long", domain.ErrFileBroken)
@@ -103,7 +128,8 @@ func (s *Store) ListImports(ctx context.Context, poolID string, before int64, li
 func importOf(i db.Import, poolID string) (domain.Import, error) {
 	layout, err := layoutOf(i.Layout)
 	return domain.Import{
-		Task: i.Task, PoolID: poolID, FileName: i.FileName, MediaType: i.MediaType,
+		Task: i.Task, Kind: domain.ImportKind(i.Kind), Pattern: i.Pattern, Alphabet: i.Alphabet,
+		PoolID: poolID, FileName: i.FileName, MediaType: i.MediaType,
 		Status: domain.ImportStatus(i.Status), Error: i.Error, Layout: layout,
 		Bytes: i.Bytes, BytesDone: i.BytesDone, Rows: i.Rows, Added: i.Added, Moved: i.Moved, Unchanged: i.Unchanged, Refused: i.Refused,
 		CreatedAt: timeOf(i.CreatedAt), StartedAt: timeOf(i.StartedAt), FinishedAt: timeOf(i.FinishedAt),

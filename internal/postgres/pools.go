@@ -44,6 +44,12 @@ func (s *Store) CreatePool(ctx context.Context, p domain.Pool, numbered bool) (d
 		}); err != nil {
 			return orAgain(err, numbered)
 		}
+		if made, err = poolByID(ctx, q, id); err != nil || p.Replenish == nil {
+			return err
+		}
+		if err := setReplenish(ctx, q, made.Key, p.Replenish); err != nil {
+			return err
+		}
 		made, err = poolByID(ctx, q, id)
 		return err
 	})
@@ -75,6 +81,9 @@ func (s *Store) ListPools(ctx context.Context, campaign string, state domain.Sta
 	list := make([]domain.Pool, len(rows))
 	for i, r := range rows {
 		if list[i], err = poolOf(r.Pool, r.CampaignID); err != nil {
+			return nil, err
+		}
+		if list[i].Replenish, err = replenishOf(r.Replenish); err != nil {
 			return nil, err
 		}
 	}
@@ -139,6 +148,11 @@ func setPool(ctx context.Context, q *db.Queries, p, want domain.Pool) (domain.Po
 		Processing: string(want.Processing),
 	}); err != nil {
 		return domain.Pool{}, err
+	}
+	if !sameReplenish(p.Replenish, want.Replenish) {
+		if err := setReplenish(ctx, q, p.Key, want.Replenish); err != nil {
+			return domain.Pool{}, err
+		}
 	}
 	switch {
 	case p.MultiUse != want.MultiUse: // a draft: nothing is held or issued
@@ -299,7 +313,12 @@ func poolByID(ctx context.Context, q *db.Queries, id string) (domain.Pool, error
 	if err != nil {
 		return domain.Pool{}, err
 	}
-	return poolOf(row.Pool, row.CampaignID)
+	p, err := poolOf(row.Pool, row.CampaignID)
+	if err != nil {
+		return domain.Pool{}, err
+	}
+	p.Replenish, err = replenishOf(row.Replenish)
+	return p, err
 }
 
 func poolOf(r db.Pool, campaignID string) (domain.Pool, error) {
@@ -325,6 +344,7 @@ func sameSettings(p, q domain.Pool) bool {
 	return p.ID == q.ID && p.CampaignID == q.CampaignID && p.Name == q.Name && p.Description == q.Description &&
 		p.ParameterName == q.ParameterName && p.Notify == q.Notify && p.MultiUse == q.MultiUse &&
 		p.CheckIssued == q.CheckIssued && p.Validity == q.Validity && p.Processing == q.Processing &&
+		sameReplenish(p.Replenish, q.Replenish) &&
 		(p.NotifyBelow == nil) == (q.NotifyBelow == nil) && (p.NotifyBelow == nil || *p.NotifyBelow == *q.NotifyBelow)
 }
 

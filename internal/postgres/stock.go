@@ -2,6 +2,9 @@ package postgres
 
 import (
 	"context"
+	"errors"
+
+	"github.com/jackc/pgx/v5"
 
 	"promopool/internal/domain"
 	"promopool/internal/postgres/internal/db"
@@ -32,12 +35,8 @@ func (s *Store) Issuance(ctx context.Context, poolID, requestID string) (domain.
 	if len(rows) == 0 {
 		return domain.Issuance{}, domain.ErrNotFound
 	}
-	r := rows[0]
-	return domain.Issuance{
-		Pool: &pool, Place: domain.Place{Lot: r.Lot, Seq: r.Seq}, Code: r.Code,
-		RequestID: requestID, CustomerID: r.CustomerID, Context: r.Context,
-		IssuedAt: fromStamp(r.IssuedAt), ValidFrom: fromStamp(r.ValidFrom), ValidUntil: fromStamp(r.ValidUntil),
-	}, nil
+	issue, err := s.knownIssue(ctx, s.q, &pool, domain.Key{Pool: pool.Key, RequestID: requestID}, rows[0])
+	return *issue, asked(err)
 }
 
 // Code tells where a code of the pool is in its life, or domain.ErrNotFound.
@@ -47,6 +46,9 @@ func (s *Store) Code(ctx context.Context, poolID, code string) (domain.CodeStory
 		return domain.CodeStory{}, err
 	}
 	r, err := s.q.FindCode(ctx, db.FindCodeParams{Pool: pool.Key, Code: code})
+	if errors.Is(err, pgx.ErrNoRows) {
+		r, err = s.findGenerated(ctx, pool.Key, code)
+	}
 	if err != nil {
 		return domain.CodeStory{}, asked(err)
 	}
@@ -61,6 +63,29 @@ func (s *Store) Code(ctx context.Context, poolID, code string) (domain.CodeStory
 		}
 	}
 	return story, nil
+}
+
+// findGenerated finds a code that is stored nowhere by the number that its text
+// means to one of the pool's generators.
+func (s *Store) findGenerated(ctx context.Context, pool int32, code string) (db.FindCodeRow, error) {
+	all, err := s.q.GeneratorsOf(ctx, pool)
+	if err != nil {
+		return db.FindCodeRow{}, err
+	}
+	for _, g := range all {
+		generator, err := s.generators.of(ctx, s.q, pool, g.Generator)
+		if err != nil {
+			return db.FindCodeRow{}, err
+		}
+		number, ok := generator.Number(code)
+		if !ok {
+			continue
+		}
+		// Its patterns have no text in common: no other can have it.
+		r, err := s.q.FindGenerated(ctx, db.FindGeneratedParams{Pool: pool, Generator: g.Generator, Number: number})
+		return db.FindCodeRow(r), err
+	}
+	return db.FindCodeRow{}, pgx.ErrNoRows
 }
 
 func windowOf(l db.Lot) domain.Window {

@@ -85,3 +85,11 @@ CREATE TEMP TABLE audit_lots (
     issuances   bigint NOT NULL,
     complete_at timestamptz
 );
+
+-- The texts of issued codes that are generated, made by the auditor.
+CREATE TEMP TABLE audit_generated (
+    pool int NOT NULL,
+    lot  int NOT NULL,
+    seq  bigint NOT NULL,
+    code uuid                           -- md5; null: its generator cannot be read
+);

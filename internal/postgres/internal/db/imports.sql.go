@@ -185,7 +185,7 @@ func (q *Queries) GrowImport(ctx context.Context, arg GrowImportParams) (int64, 
 }
 
 const ImportByTask = `-- name: ImportByTask :one
-SELECT i.task, i.pool, i.pool_id, i.file_name, i.media_type, i.status, i.error, i.layout, i.bytes, i.bytes_done, i.lines_done, i.rows, i.added, i.moved, i.unchanged, i.refused, i.attempts, i.body_kept, i.created_at, i.touched_at, i.started_at, i.finished_at, coalesce(p.id, i.pool_id)::text AS id
+SELECT i.task, i.pool, i.pool_id, i.file_name, i.media_type, i.status, i.error, i.layout, i.bytes, i.bytes_done, i.lines_done, i.rows, i.added, i.moved, i.unchanged, i.refused, i.attempts, i.body_kept, i.created_at, i.touched_at, i.started_at, i.finished_at, i.kind, i.pattern, i.alphabet, i.idempotency_key, coalesce(p.id, i.pool_id)::text AS id
   FROM imports i LEFT JOIN pools p ON p.pool = i.pool
  WHERE i.task = $1 AND i.status <> 'receiving'
 `
@@ -221,6 +221,10 @@ func (q *Queries) ImportByTask(ctx context.Context, task int64) (ImportByTaskRow
 		&i.Import.TouchedAt,
 		&i.Import.StartedAt,
 		&i.Import.FinishedAt,
+		&i.Import.Kind,
+		&i.Import.Pattern,
+		&i.Import.Alphabet,
+		&i.Import.IdempotencyKey,
 		&i.ID,
 	)
 	return i, err
@@ -294,7 +298,7 @@ func (q *Queries) ImportStep(ctx context.Context, arg ImportStepParams) (string,
 }
 
 const ImportsOfPool = `-- name: ImportsOfPool :many
-SELECT i.task, i.pool, i.pool_id, i.file_name, i.media_type, i.status, i.error, i.layout, i.bytes, i.bytes_done, i.lines_done, i.rows, i.added, i.moved, i.unchanged, i.refused, i.attempts, i.body_kept, i.created_at, i.touched_at, i.started_at, i.finished_at, p.id
+SELECT i.task, i.pool, i.pool_id, i.file_name, i.media_type, i.status, i.error, i.layout, i.bytes, i.bytes_done, i.lines_done, i.rows, i.added, i.moved, i.unchanged, i.refused, i.attempts, i.body_kept, i.created_at, i.touched_at, i.started_at, i.finished_at, i.kind, i.pattern, i.alphabet, i.idempotency_key, p.id
   FROM imports i JOIN pools p ON p.pool = i.pool
  WHERE p.id = $1 AND i.status <> 'receiving' AND i.task < $2
  ORDER BY i.task DESC
@@ -344,6 +348,10 @@ func (q *Queries) ImportsOfPool(ctx context.Context, arg ImportsOfPoolParams) ([
 			&i.Import.TouchedAt,
 			&i.Import.StartedAt,
 			&i.Import.FinishedAt,
+			&i.Import.Kind,
+			&i.Import.Pattern,
+			&i.Import.Alphabet,
+			&i.Import.IdempotencyKey,
 			&i.ID,
 		); err != nil {
 			return nil, err
@@ -390,6 +398,17 @@ func (q *Queries) LockImportsOf(ctx context.Context, pool int32) (bool, error) {
 	var pg_try_advisory_lock bool
 	err := row.Scan(&pg_try_advisory_lock)
 	return pg_try_advisory_lock, err
+}
+
+const LockPoolOfImport = `-- name: LockPoolOfImport :one
+SELECT p.pool FROM pools p WHERE p.pool = (SELECT i.pool FROM imports i WHERE i.task = $1) FOR UPDATE
+`
+
+func (q *Queries) LockPoolOfImport(ctx context.Context, task int64) (int32, error) {
+	row := q.db.QueryRow(ctx, LockPoolOfImport, task)
+	var pool int32
+	err := row.Scan(&pool)
+	return pool, err
 }
 
 const LotNumbers = `-- name: LotNumbers :many
@@ -508,6 +527,17 @@ func (q *Queries) PartOfImport(ctx context.Context, arg PartOfImportParams) (Par
 	var i PartOfImportRow
 	err := row.Scan(&i.FirstByte, &i.Body)
 	return i, err
+}
+
+const PoolOfImport = `-- name: PoolOfImport :one
+SELECT pool FROM imports WHERE task = $1
+`
+
+func (q *Queries) PoolOfImport(ctx context.Context, task int64) (int32, error) {
+	row := q.db.QueryRow(ctx, PoolOfImport, task)
+	var pool int32
+	err := row.Scan(&pool)
+	return pool, err
 }
 
 const RefusalsAfter = `-- name: RefusalsAfter :many

@@ -31,29 +31,43 @@ type Code struct {
 	Code string
 }
 
+type Generator struct {
+	Pool      int32
+	Generator pgtype.UUID
+	Pattern   string
+	Alphabet  string
+	Key       []byte
+	Made      int64
+	CreatedAt pgtype.Timestamptz
+}
+
 type Import struct {
-	Task       int64
-	Pool       int32
-	PoolID     string
-	FileName   string
-	MediaType  string
-	Status     string
-	Error      string
-	Layout     []byte
-	Bytes      int64
-	BytesDone  int64
-	LinesDone  int64
-	Rows       int64
-	Added      int64
-	Moved      int64
-	Unchanged  int64
-	Refused    int64
-	Attempts   int32
-	BodyKept   bool
-	CreatedAt  pgtype.Timestamptz
-	TouchedAt  pgtype.Timestamptz
-	StartedAt  pgtype.Timestamptz
-	FinishedAt pgtype.Timestamptz
+	Task           int64
+	Pool           int32
+	PoolID         string
+	FileName       string
+	MediaType      string
+	Status         string
+	Error          string
+	Layout         []byte
+	Bytes          int64
+	BytesDone      int64
+	LinesDone      int64
+	Rows           int64
+	Added          int64
+	Moved          int64
+	Unchanged      int64
+	Refused        int64
+	Attempts       int32
+	BodyKept       bool
+	CreatedAt      pgtype.Timestamptz
+	TouchedAt      pgtype.Timestamptz
+	StartedAt      pgtype.Timestamptz
+	FinishedAt     pgtype.Timestamptz
+	Kind           string
+	Pattern        string
+	Alphabet       string
+	IdempotencyKey *string
 }
 
 type ImportPart struct {
@@ -94,6 +108,8 @@ type Lot struct {
 	Import        *int64
 	Revision      int64
 	CreatedAt     pgtype.Timestamptz
+	Generator     pgtype.UUID
+	GenFrom       *int64
 }
 
 type Partition struct {
@@ -127,6 +143,16 @@ type Pool struct {
 	CreatedAt     pgtype.Timestamptz
 	LaunchedAt    pgtype.Timestamptz
 	ArchivedAt    pgtype.Timestamptz
+}
+
+type Replenishment struct {
+	Pool         int32
+	Below        int64
+	Count        int64
+	Pattern      string
+	Alphabet     string
+	MaxGuessOdds float64
+	Stopped      string
 }
 
 type Run struct {

@@ -12,7 +12,7 @@ import (
 )
 
 const FindCode = `-- name: FindCode :one
-SELECT c.seq, l.pool, l.lot, l.size, l.done, l.issue_start, l.issue_end, l.available_from, l.available_till, l.import, l.revision, l.created_at,
+SELECT c.seq, l.pool, l.lot, l.size, l.done, l.issue_start, l.issue_end, l.available_from, l.available_till, l.import, l.revision, l.created_at, l.generator, l.gen_from,
        coalesce(i.request_id, '') AS request_id, coalesce(i.customer_id, '') AS customer_id,
        i.issued_at, i.valid_from, i.valid_until, statement_timestamp()::timestamptz AS asked_at
   FROM codes c
@@ -54,6 +54,8 @@ func (q *Queries) FindCode(ctx context.Context, arg FindCodeParams) (FindCodeRow
 		&i.Lot.Import,
 		&i.Lot.Revision,
 		&i.Lot.CreatedAt,
+		&i.Lot.Generator,
+		&i.Lot.GenFrom,
 		&i.RequestID,
 		&i.CustomerID,
 		&i.IssuedAt,
