@@ -26,9 +26,9 @@ const rounds = 10
 // Arbitrary Finite Domains", CT-RSA 2002) over a×b ≥ space, a and b close to
 // its square root, walked until it ends below space. As in FF1 of NIST SP
 // 800-38G ten rounds add, modulo a and b by turns, a function of the other half.
-// Unlike there that function is AES-256 of one block, the round and the half, as
-// an integer modulo a or b, which favours none by more than 2^−64; halves are
-// numbers and no strings of digits; and there is no tweak, since each pattern of
+// Unlike there that function is AES-256 of one block, the round and the half,
+// scaled to a or b, which favours none by more than 2^−64; halves are numbers
+// and no strings of digits; and there is no tweak, since each pattern of
 // each pool has a key of its own. So this is no FF1, and claims no conformance.
 type Generator struct {
 	pattern *Pattern
@@ -141,7 +141,11 @@ func (w *walk) f(round byte, half, m uint64) uint64 {
 	w.in[0] = round
 	binary.BigEndian.PutUint64(w.in[8:], half)
 	w.g.block.Encrypt(w.out[:], w.in[:])
-	return bits.Rem64(binary.BigEndian.Uint64(w.out[:8]), binary.BigEndian.Uint64(w.out[8:]), m)
+	// ⌊out·m / 2^128⌋: as even as a remainder, for two multiplications.
+	hi, carried := bits.Mul64(binary.BigEndian.Uint64(w.out[:8]), m)
+	low, _ := bits.Mul64(binary.BigEndian.Uint64(w.out[8:]), m)
+	_, carry := bits.Add64(carried, low, 0)
+	return hi + carry
 }
 
 // addMod is (x + y) mod m for x < m and y ≤ m.

@@ -98,12 +98,12 @@ func TestGeneratorKeys(t *testing.T) {
 		number            int64
 		want              string
 	}{
-		{"#############", "", 0, "VG8KD2JZXJT2Z"},
-		{"#############", "", 1_000_000_000, "RW56WPYBJGSUK"},
-		{"SUMMER-####-####", "", 1, "SUMMER-6DKR-ZAGT"},
-		{"9999", "", 7, "5315"},
-		{strings.Repeat("#", 25), "", 5, "FFZYMREFC8WWB9HD4AUB5Z3CE"},
-		{"####", "éжab", 3, "aéab"},
+		{"#############", "", 0, "TGAWMZWAS5MJ5"},
+		{"#############", "", 1_000_000_000, "KCKVCHE24SKGX"},
+		{"SUMMER-####-####", "", 1, "SUMMER-4GFW-2FMQ"},
+		{"9999", "", 7, "3127"},
+		{strings.Repeat("#", 25), "", 5, "248SMGEQJ2GDHD5GDS9R6JQRE"},
+		{"####", "éжab", 3, "baжé"},
 	} {
 		if got := generatorOf(t, c.pattern, c.alphabet, 7).Codes(c.number, 1)[0]; got != c.want {
 			t.Errorf("%s, number %d: got %s, want %s", c.pattern, c.number, got, c.want)
