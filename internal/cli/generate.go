@@ -58,8 +58,8 @@ Times are RFC 3339, such as 2026-12-31T23:59:59Z.`,
   promopool generate beach --count 1000 --length 10 --alphabet 0123456789 --prefix 49`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := required(cmd, "count"); err != nil {
-				return err
+			if !cmd.Flags().Changed("count") {
+				return usageError{fmt.Errorf("generate needs --count: see %s --help", cmd.CommandPath())}
 			}
 			body := given(cmd.Flags(), append([]string{"count", "issue-start", "issue-end", "available-from", "available-till"}, patternNames...)...)
 			var header []string

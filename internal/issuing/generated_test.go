@@ -33,7 +33,7 @@ func TestGenerated(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.Pool("gen", 0)
-	w.Generate("gen", "SUMMER-####-####-##", 1_000_000_000)
+	w.Generate("gen", "SUMMER-####-####-####", 1_000_000_000)
 	each := *generatedRequests / w.count
 	_, parts := crew(w, 1, w.count)
 	for n := range parts {
@@ -47,7 +47,7 @@ func TestGenerated(t *testing.T) {
 		t.Errorf("%d codes went to %d requests", got, each*w.count)
 	}
 	t.Logf("%d issued in %s, %.0f/s", each*w.count, took, float64(each*w.count)/took.Seconds())
-	form := regexp.MustCompile(`^SUMMER-[2-9A-HJKMNP-Z]{4}-[2-9A-HJKMNP-Z]{4}-[2-9A-HJKMNP-Z]{2}$`)
+	form := regexp.MustCompile(`^SUMMER-[2-9A-HJKMNP-Z]{4}-[2-9A-HJKMNP-Z]{4}-[2-9A-HJKMNP-Z]{4}$`)
 	checked := 0
 	for code, request := range w.owners {
 		if !form.MatchString(code) {
