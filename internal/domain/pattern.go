@@ -151,7 +151,7 @@ func (p *Pattern) read(text string, sharp place) error {
 		switch {
 		case escaped && (random || r == '\\'):
 			b.WriteByte('\\')
-			kind, random = newPlace(string(r)), false
+			kind = newPlace(string(r))
 		case escaped || !random && r != '\\':
 			kind = newPlace(string(r))
 		case r == '\\':
@@ -176,7 +176,7 @@ func (p *Pattern) read(text string, sharp place) error {
 	case p.longest() > MaxCode:
 		return fmt.Errorf("spells codes of %d bytes, a code has at most %d", p.longest(), MaxCode)
 	case space.BitLen() > spaceBits:
-		return fmt.Errorf("has more than 2^%d texts, take fewer random characters: 25 of the usual alphabet cannot be guessed by anybody", spaceBits)
+		return fmt.Errorf("has 2^%d texts or more: take fewer random characters, nobody can guess 25 of the usual alphabet", spaceBits)
 	}
 	p.text, p.space = b.String(), space
 	p.last = uint128Of(new(big.Int).Sub(space, big.NewInt(1)))
@@ -198,7 +198,7 @@ func (p *Pattern) String() string { return p.text }
 // Alphabet is what # stands for.
 func (p *Pattern) Alphabet() string { return p.alphabet }
 
-// Space is how many texts the pattern has, at most 2^127.
+// Space is how many texts the pattern has, fewer than 2^127.
 func (p *Pattern) Space() *big.Int { return new(big.Int).Set(p.space) }
 
 // Holds reports whether the pattern has n texts.

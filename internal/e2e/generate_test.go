@@ -29,8 +29,8 @@ func TestGenerated(t *testing.T) {
 	if r.StatusCode != http.StatusOK {
 		t.Fatal(r.Status)
 	}
-	if r, err := http.Post(one.http+"/v1/pools/gen/launch", "", nil); err != nil || r.StatusCode != http.StatusOK {
-		t.Fatal(r, err)
+	if _, err := w.store().LaunchPool(t.Context(), "gen", 0); err != nil {
+		t.Fatal(err)
 	}
 	for deadline := time.Now().Add(20 * time.Second); w.number("SELECT coalesce(sum(size), 0)::bigint FROM lots") < 30_000; {
 		if time.Now().After(deadline) {

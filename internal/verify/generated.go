@@ -18,7 +18,8 @@ func (a *audit) loadGenerated(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		res, err := a.aside.Query(ctx, `SELECT i.pool, i.lot, i.seq, l.generator, l.gen_from + i.seq % l.size
+		res, err := a.aside.Query(ctx, //nolint:rowserrcheck // ForEachRow does
+			`SELECT i.pool, i.lot, i.seq, l.generator, l.gen_from + i.seq % l.size
 			FROM issuances i JOIN lots l ON l.pool = i.pool AND l.lot = i.lot WHERE l.generator IS NOT NULL`)
 		if err != nil {
 			return err
@@ -46,7 +47,7 @@ func (a *audit) loadGenerated(ctx context.Context) error {
 // generators are those that can be read.
 func (a *audit) generators(ctx context.Context) (map[[16]byte]*domain.Generator, error) {
 	all := map[[16]byte]*domain.Generator{}
-	res, err := a.aside.Query(ctx, "SELECT generator, pattern, alphabet, key FROM generators")
+	res, err := a.aside.Query(ctx, "SELECT generator, pattern, alphabet, key FROM generators") //nolint:rowserrcheck // ForEachRow does
 	if err != nil {
 		return nil, err
 	}
