@@ -97,22 +97,36 @@ func (r Room) Most(odds float64) int64 {
 	return max(0, min(r.Pattern.Most(odds)-r.Made, MaxGenerated))
 }
 
-// Check says why count more codes cannot be made, or returns nil.
+// Check says why count more codes cannot be made, or returns nil. The error is
+// ErrPatternMeets or ErrGuessable, and an *Invalid.
 func (r Room) Check(count int64, odds float64) error {
-	wrong := func(field, detail string) error {
-		return &Invalid{Problems: []Problem{{Field: field, Detail: detail}}}
-	}
 	if r.Other != nil {
-		return fmt.Errorf("%w: %w", ErrPatternMeets, wrong("pattern",
-			fmt.Sprintf("could spell a code of %s, of which the pool has codes: take that one, or another prefix", r.Other)))
+		return &unbearable{ErrPatternMeets, fmt.Sprintf("could spell a code of %s, of which the pool has codes: take that one, or another prefix", r.Other)}
 	}
-	if most := r.Most(odds); count > most {
-		return fmt.Errorf("%w: %w", ErrGuessable, wrong("pattern", fmt.Sprintf(
-			"has %s texts and %d of them are codes of this pool: with %d more a random one of them would be a code with odds of %s, above max_guess_odds, %s. "+
-				"Take more random characters, or at most %d codes",
-			r.Pattern.space, r.Made, count, showOdds(r.Pattern.Odds(r.Made+count)), showOdds(odds), most)))
+	most := r.Most(odds)
+	if count <= most {
+		return nil
 	}
-	return nil
+	detail := fmt.Sprintf("has %s texts, and with %d codes more %d of them were codes of this pool: a random one would be a code with odds of %s, above max_guess_odds, %s. Take more random characters",
+		r.Pattern.space, count, r.Made+count, showOdds(r.Pattern.Odds(r.Made+count)), showOdds(odds))
+	if most > 0 {
+		detail += fmt.Sprintf(", or at most %d codes", most)
+	}
+	return &unbearable{ErrGuessable, detail}
+}
+
+// unbearable is what a pattern does not bear, and which error that is.
+type unbearable struct {
+	kind   error
+	detail string
+}
+
+// Error says it in a sentence.
+func (u *unbearable) Error() string { return "the pattern " + u.detail }
+
+// Unwrap is the kind, and the same about the field.
+func (u *unbearable) Unwrap() []error {
+	return []error{u.kind, &Invalid{Problems: []Problem{{Field: "pattern", Detail: u.detail}}}}
 }
 
 func showOdds(odds float64) string { return strconv.FormatFloat(odds, 'g', 3, 64) }
