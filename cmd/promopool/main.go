@@ -9,6 +9,9 @@
 //	promopool campaign   create, list, rename and delete campaigns
 //	promopool pool       create, list, change, archive and delete pools
 //	promopool import     fill a pool from a file of codes
+//	promopool generate   fill a pool with generated codes, a billion at once
+//	promopool space      count the codes that a pattern holds
+//	promopool replenish  have codes generated whenever few are left
 //	promopool launch     let requests get codes of a pool
 //	promopool stock      count a pool's codes
 //	promopool code       look a code up

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"pgregory.net/rapid"
 )
 
 func patternOf(t *testing.T, text string) *Pattern {
@@ -71,6 +73,46 @@ func TestSample(t *testing.T) {
 	if got := room.Sample(g, 3, nil); len(got) != 0 {
 		t.Errorf("got %q of a pattern that is used up", got)
 	}
+}
+
+// TestPoolOfPatterns: whatever generations a pool takes, no two of its codes are
+// alike, and each leads back to its pattern and number alone.
+func TestPoolOfPatterns(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var pool []Made
+		var generators []*Generator
+		owners := map[string][2]int64{}
+		for range rapid.IntRange(1, 6).Draw(t, "generations") {
+			p := anyPattern(t, "pattern")
+			room := RoomFor(p, pool)
+			odds := rapid.SampledFrom([]float64{0.1, 0.5, 1}).Draw(t, "odds")
+			count := rapid.Int64Range(1, max(1, min(300, room.Most(odds)))).Draw(t, "count")
+			if room.Check(count, odds) != nil {
+				continue
+			}
+			at := slices.IndexFunc(pool, func(m Made) bool { return m.Pattern.Same(p) })
+			if at < 0 {
+				at = len(pool)
+				pool = append(pool, Made{Pattern: p})
+				generators = append(generators, generatorOf(t, p.String(), p.Alphabet(), rapid.Byte().Draw(t, "key")))
+			}
+			for i, code := range generators[at].Codes(room.Made, int(count)) {
+				if other, ok := owners[code]; ok {
+					t.Fatalf("%s is code %d of pattern %d and %v", code, room.Made+int64(i), at, other)
+				}
+				owners[code] = [2]int64{int64(at), room.Made + int64(i)}
+			}
+			pool[at].Count += count
+		}
+		for code, owner := range owners {
+			for at, g := range generators {
+				n, ok := g.Number(code)
+				if found := ok && n < pool[at].Count; found != (int64(at) == owner[0]) || found && n != owner[1] {
+					t.Fatalf("%s of %v: pattern %d says %d, %t", code, owner, at, n, ok)
+				}
+			}
+		}
+	})
 }
 
 func TestGenerationCheck(t *testing.T) {
