@@ -10,6 +10,9 @@
 //	promopool pool       create, list, change, archive and delete pools
 //	promopool import     fill a pool from a file of codes
 //	promopool imports    list, show and cancel imports, get their files back
+//	promopool generate   fill a pool with generated codes, a billion at once
+//	promopool space      count the codes that a pattern holds
+//	promopool replenish  have codes generated whenever few are left
 //	promopool launch     let requests get codes of a pool
 //	promopool stock      count a pool's codes
 //	promopool code       look a code up, export all

@@ -140,7 +140,7 @@ func Run(ctx context.Context, c Config, ready func(httpAddr string)) error {
 	intake := importing.NewIntake(store, c.MaxUploadBytes, imports.Wake)
 	intake.Keep = c.KeepUploads
 	server := httpapi.Server(httpapi.New(httpapi.Deps{
-		Campaigns: store, Pools: store, Stocks: store, Exports: exporting.New(store), Metrics: registry, Log: log,
+		Campaigns: store, Pools: store, Stocks: store, Exports: exporting.New(store), Generating: store, Metrics: registry, Log: log,
 		ImportRoutes: httpapi.ImportRoutes(intake, store, log),
 		Probes:       probes(store, health, registry),
 	}), log)
@@ -149,6 +149,7 @@ func Run(ctx context.Context, c Config, ready func(httpAddr string)) error {
 	parts.Go(func() error { return group.Run(inner, partitions.Work) })
 	parts.Go(func() error { return imports.Run(inner) })
 	parts.Go(func() error { return housekeeping(inner, store, client, requests, registry, log) })
+	parts.Go(func() error { return replenish(inner, store, registry, log) })
 	parts.Go(func() error { return serve(inner, server, listener) })
 	if ready != nil {
 		ready(listener.Addr().String())

@@ -97,7 +97,8 @@ flag wins over the variable, the variable over the default.`,
 	})
 	root.AddCommand(p.devCommand(), p.demoCommand(), p.serveCommand(), p.migrateCommand(), p.verifyCommand(), p.tailCommand(), p.requestCommand())
 	root.AddCommand(p.benchCommand())
-	root.AddCommand(p.campaignCommand(), p.poolCommand(), p.importCommand(), p.importsCommand(), p.launchCommand(), p.stockCommand(), p.codeCommand())
+	root.AddCommand(p.campaignCommand(), p.poolCommand(), p.launchCommand(), p.stockCommand(), p.codeCommand())
+	root.AddCommand(p.importCommand(), p.importsCommand(), p.generateCommand(), p.spaceCommand(), p.replenishCommand())
 
 	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd()

@@ -27,7 +27,9 @@ type importTask struct {
 	PoolID         string `json:"pool_id"`
 	FileName       string `json:"file_name"`
 	Actor          string
-	DryRun         bool   `json:"dry_run"`
+	DryRun         bool `json:"dry_run"`
+	Kind           string
+	Pattern        string
 	Status         string
 	Error          string
 	Bytes          int64
@@ -42,11 +44,11 @@ type importTask struct {
 	SecondsLeft    *int64           `json:"seconds_left"`
 	IgnoredColumns []string         `json:"ignored_columns"`
 	Layout         *importLayout
-	CreatedAt      string           `json:"created_at"`
-	StartedAt      string           `json:"started_at"`
-	FinishedAt     string           `json:"finished_at"`
-	FileKept       bool             `json:"file_kept"`
-	FileKeptUntil  string           `json:"file_kept_until"`
+	CreatedAt      string `json:"created_at"`
+	StartedAt      string `json:"started_at"`
+	FinishedAt     string `json:"finished_at"`
+	FileKept       bool   `json:"file_kept"`
+	FileKeptUntil  string `json:"file_kept_until"`
 	Refusals       []struct {
 		Line   int64
 		Reason string
@@ -115,6 +117,9 @@ const shownRefusals = 10
 
 func (t importTask) write(w io.Writer) {
 	fmt.Fprintf(w, "task\t%d\npool\t%s\nstatus\t%s\nby\t%s\n", t.Task, t.PoolID, statusText(t.Status), t.Actor)
+	if t.Pattern != "" {
+		fmt.Fprintf(w, "%s of\t%s\n", t.Kind, t.Pattern)
+	}
 	if t.FileName != "" {
 		fmt.Fprintf(w, "file\t%s\n", t.FileName)
 	}
@@ -135,7 +140,7 @@ func (t importTask) write(w io.Writer) {
 	switch {
 	case !t.ended():
 		fmt.Fprintf(w, "done\t%d of %d bytes%s\n", t.BytesDone, t.Bytes, t.pace())
-	case t.took() > 0:
+	case t.took() > 0 && t.Pattern == "":
 		fmt.Fprintf(w, "took\t%.1f s%s\n", t.took().Seconds(), t.pace())
 	}
 	if t.FileKept && t.FileKeptUntil != "" {

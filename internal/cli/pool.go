@@ -30,6 +30,7 @@ type pool struct {
 	Processing    string
 	IssueStart    string `json:"issue_start"`
 	IssueEnd      string `json:"issue_end"`
+	Replenish     *replenish
 	State         string
 	Version       int64
 	CreatedAt     string `json:"created_at"`
@@ -41,7 +42,7 @@ func (p pool) write(w io.Writer) {
 	rows := [][2]string{
 		{"pool", p.ID}, {"state", p.State}, {"campaign", p.CampaignID}, {"name", p.Name}, {"description", p.Description},
 		{"parameter name", p.ParameterName}, {"notify", p.notice()}, {"codes", p.use()}, {"validity", "no limit from issue"},
-		{"processing", p.Processing}, {"issued", p.window()}, {"version", strconv.FormatInt(p.Version, 10)}, {"created", localTime(p.CreatedAt)},
+		{"processing", p.Processing}, {"issued", p.window()}, {"replenish", p.Replenish.text()}, {"version", strconv.FormatInt(p.Version, 10)}, {"created", localTime(p.CreatedAt)},
 		{"launched", localTime(p.LaunchedAt)}, {"archived", localTime(p.ArchivedAt)},
 	}
 	for _, row := range rows {

@@ -39,7 +39,7 @@ func newCounter(t *testing.T) *counter {
 	}
 	t.Cleanup(store.Close)
 	server := httptest.NewServer(httpapi.New(httpapi.Deps{
-		Campaigns: store, Pools: store, Stocks: store, Metrics: prometheus.NewRegistry(), Log: zerolog.Nop(),
+		Campaigns: store, Pools: store, Stocks: store, Generating: store, Metrics: prometheus.NewRegistry(), Log: zerolog.Nop(),
 	}))
 	t.Cleanup(server.Close)
 	t.Setenv("PROMOPOOL_SERVER", server.URL)

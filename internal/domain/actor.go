@@ -13,6 +13,9 @@ type Actor string
 // Anonymous is an actor who gives no name.
 const Anonymous Actor = "anonymous"
 
+// Ourselves is who acts where a setting asks for it.
+const Ourselves Actor = "promopool"
+
 // ErrActor is returned for text that is no actor.
 var ErrActor = errors.New("must be 1 to 200 bytes of text without control characters")
 

@@ -12,6 +12,7 @@ const (
 	PoolLaunched    Action = "pool.launched"
 	PoolArchived    Action = "pool.archived"
 	PoolDeleted     Action = "pool.deleted"
+	PoolGenerated   Action = "pool.generated"
 	CampaignCreated Action = "campaign.created"
 	CampaignRenamed Action = "campaign.renamed"
 	CampaignDeleted Action = "campaign.deleted"
@@ -72,6 +73,13 @@ func (p *Pool) settings() values {
 	}
 	if !p.Validity.IsZero() {
 		v["validity"] = p.Validity.String()
+	}
+	if r := p.Replenish; r != nil {
+		v["replenish.below"], v["replenish.count"], v["replenish.max_guess_odds"] = r.Below, r.Count, r.MaxGuessOdds
+		v["replenish.pattern"], v["replenish.alphabet"] = r.Pattern, r.Alphabet
+		if r.Stopped != "" {
+			v["replenish.stopped"] = r.Stopped
+		}
 	}
 	return v
 }

@@ -51,10 +51,25 @@ type Upload struct {
 	Options   ImportOptions
 }
 
-// Import is the task of filling a pool from a file. Every code that it counts
-// as added can be issued, subject to its window and the pool's state.
+// ImportKind says where the codes of a task came from.
+type ImportKind string
+
+// FromFile: an upload. FromGeneration: codes made on demand. FromReplenishment:
+// codes made because few were left.
+const (
+	FromFile          ImportKind = "file"
+	FromGeneration    ImportKind = "generation"
+	FromReplenishment ImportKind = "replenishment"
+)
+
+// Import is the task of filling a pool. Every code that it counts as added can
+// be issued, subject to its window and the pool's state. A generation is made
+// at once, without a file: all its codes are rows that were added.
 type Import struct {
 	Task      int64
+	Kind      ImportKind
+	Pattern   string // of generated codes, with Alphabet
+	Alphabet  string
 	PoolID    string // as it is now; as it was at the upload when the pool is gone
 	FileName  string
 	MediaType string

@@ -42,6 +42,21 @@ type Lot struct {
 	No   int32
 	Size int64
 	Window
+
+	Generator *Generator // makes the codes; nil: they are stored
+	First     int64      // the generator's number of code 0
+}
+
+// Codes makes those of ordinals from…till−1 of a generated lot.
+func (l *Lot) Codes(from, till int64) []string {
+	all := make([]string, 0, till-from)
+	for from < till {
+		seq := from % l.Size
+		n := min(till-from, l.Size-seq)
+		all = append(all, l.Generator.Codes(l.First+seq, int(n))...)
+		from += n
+	}
+	return all
 }
 
 // Run is a stretch of a lot that one holder takes from: Lo ≤ Next ≤ Hi, of

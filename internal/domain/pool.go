@@ -72,8 +72,9 @@ type Pool struct {
 	CheckIssued   bool
 	Validity      Period // from issue; zero: none
 	Processing    Processing
-	IssueStart    time.Time // nothing is issued before; zero: that side is open
-	IssueEnd      time.Time // nothing is issued from then on; zero: that side is open
+	IssueStart    time.Time  // nothing is issued before; zero: that side is open
+	IssueEnd      time.Time  // nothing is issued from then on; zero: that side is open
+	Replenish     *Replenish // nil: off
 
 	State      State
 	Mode       Mode
@@ -168,6 +169,8 @@ func (p Pool) check(before Pool) error {
 	c.want(!p.Notify || p.NotifyBelow != nil, "notify", "needs notify_below, the threshold")
 	c.want(!p.MultiUse || !p.Notify, noticed, "multi_use and notify exclude each other: a pool whose codes many may use never runs dry")
 	c.want(p.IssueStart.IsZero() || p.IssueEnd.IsZero() || p.IssueStart.Before(p.IssueEnd), "issue_end", "must be later than issue_start")
+	c.want(!p.MultiUse || p.Replenish == nil, "replenish", "cannot be combined with multi_use: such a pool never runs dry")
+	p.Replenish.check(&c)
 	return c.err()
 }
 

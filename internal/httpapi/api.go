@@ -60,14 +60,16 @@ type Exports interface {
 	WriteCodes(ctx context.Context, pool *domain.Pool, state domain.CodeState, w io.Writer) error
 }
 
-// Deps is what the interface is made of. All but the last three are needed.
+// Deps is what the interface is made of. All but ImportRoutes and Probes are
+// needed.
 type Deps struct {
-	Campaigns Campaigns
-	Pools     Pools
-	Stocks    Stocks
-	Exports   Exports
-	Metrics   prometheus.Registerer
-	Log       zerolog.Logger
+	Campaigns  Campaigns
+	Pools      Pools
+	Stocks     Stocks
+	Exports    Exports
+	Generating Generating
+	Metrics    prometheus.Registerer
+	Log        zerolog.Logger
 
 	ImportRoutes func(mux *http.ServeMux)
 	Probes       map[string]http.Handler // by path: /healthz, /readyz, /metrics
@@ -85,6 +87,7 @@ func New(d Deps) http.Handler {
 	a.campaignRoutes(mux)
 	a.poolRoutes(mux)
 	a.stockRoutes(mux)
+	a.generateRoutes(mux)
 	if d.ImportRoutes != nil {
 		d.ImportRoutes(mux)
 	}

@@ -94,7 +94,7 @@ func (s *site) serve(pools httpapi.Pools) {
 	intake := importing.NewIntake(s.store, uploadLimit, s.runner.Wake)
 	intake.Keep = time.Hour
 	h := httpapi.New(httpapi.Deps{
-		Campaigns: s.store, Pools: pools, Stocks: s.store, Exports: exporting.New(s.store), Metrics: registry,
+		Campaigns: s.store, Pools: pools, Stocks: s.store, Exports: exporting.New(s.store), Generating: s.store, Metrics: registry,
 		Log:          zerolog.New(s.log),
 		ImportRoutes: httpapi.ImportRoutes(intake, s.store, zerolog.New(s.log)),
 		Probes: map[string]http.Handler{
@@ -218,7 +218,7 @@ func TestWalk(t *testing.T) {
 	}
 	want := map[string]any{
 		"id": "ete-2026-20", "campaign_id": "summer", "name": "Été 2026: -20 %", "description": "", "parameter_name": "promo_code",
-		"notify": true, "notify_below": 5.0, "multi_use": false, "check_issued": false, "validity": nil, "processing": "internal",
+		"notify": true, "notify_below": 5.0, "multi_use": false, "check_issued": false, "validity": nil, "processing": "internal", "replenish": nil,
 		"issue_start": nil, "issue_end": nil, "state": "draft", "version": 1.0, "created_at": p.Get("created_at"), "launched_at": nil, "archived_at": nil,
 	}
 	var got map[string]any
@@ -286,6 +286,13 @@ func TestWalk(t *testing.T) {
 		t.Errorf("got %s", got.body)
 	}
 	s.Want(409, "DELETE", pool, "")
+	s.Want(201, "POST", "/v1/pools", `{"campaign_id": "summer", "name": "made"}`)
+	if got := s.Want(200, "GET", "/v1/pools/made/space?pattern=S-%23%23%23%23%23", ""); got.Get("most") != 28.0 {
+		t.Errorf("got %s", got.body)
+	}
+	if got := s.Want(202, "POST", "/v1/pools/made/generate", `{"count": 1000000000}`); got.Get("status") != "completed" || got.Get("added") != 1e9 {
+		t.Errorf("got %s", got.body)
+	}
 	s.Want(200, "POST", pool+"/archive", "")
 	s.Want(409, "POST", pool+"/launch", "")
 	s.Want(409, "DELETE", "/v1/campaigns/summer", "")

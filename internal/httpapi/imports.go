@@ -30,7 +30,7 @@ import (
 type Uploads interface {
 	// Receive keeps a file; its import is durable on return. Of a file that
 	// cannot be read to its end nothing stays. domain.ErrNotFound,
-	// domain.ErrState, domain.ErrFileEmpty, domain.ErrFileTooLarge,
+	// domain.ErrState, domain.ErrGenerated, domain.ErrFileEmpty, domain.ErrFileTooLarge,
 	// domain.ErrFileBroken.
 	Receive(ctx context.Context, u domain.Upload, file io.Reader) (domain.Import, error)
 	// WriteRejected writes the refused rows of an import as CSV.
@@ -83,7 +83,10 @@ func ImportRoutes(uploads Uploads, imports Imports, log zerolog.Logger) func(*ht
 type importView struct {
 	Task            int64                          `json:"task"`
 	PoolID          string                         `json:"pool_id"`
+	Kind            domain.ImportKind              `json:"kind"`
 	FileName        string                         `json:"file_name"`
+	Pattern         *string                        `json:"pattern"`
+	Alphabet        *string                        `json:"alphabet"`
 	Actor           domain.Actor                   `json:"actor"`
 	DryRun          bool                           `json:"dry_run"`
 	Status          domain.ImportStatus            `json:"status"`
@@ -176,7 +179,7 @@ type refusalView struct {
 
 func viewImport(i domain.Import) importView {
 	v := importView{
-		Task: i.Task, PoolID: i.PoolID, FileName: i.FileName, Actor: i.Actor, Status: i.Status,
+		Task: i.Task, PoolID: i.PoolID, Kind: i.Kind, FileName: i.FileName, Actor: i.Actor, Status: i.Status,
 		Bytes: i.Bytes, BytesDone: i.BytesDone,
 		Rows: i.Rows, Added: i.Added, Moved: i.Moved, Unchanged: i.Unchanged, Refused: i.Refused,
 		RefusedByReason: map[domain.RefusalReason]int64{},
@@ -198,6 +201,9 @@ func viewImport(i domain.Import) importView {
 	}
 	if i.Error != "" {
 		v.Error = &i.Error
+	}
+	if i.Pattern != "" {
+		v.Pattern, v.Alphabet = &i.Pattern, &i.Alphabet
 	}
 	if i.Layout != nil {
 		v.IgnoredColumns = append(v.IgnoredColumns, i.Layout.Ignored()...)

@@ -37,6 +37,7 @@ type poolView struct {
 	Processing    domain.Processing `json:"processing"`
 	IssueStart    *string           `json:"issue_start"`
 	IssueEnd      *string           `json:"issue_end"`
+	Replenish     *replenishView    `json:"replenish"`
 	State         domain.State      `json:"state"`
 	Version       int64             `json:"version"`
 	CreatedAt     string            `json:"created_at"`
@@ -48,7 +49,7 @@ func viewPool(p domain.Pool) poolView {
 	v := poolView{
 		ID: p.ID, CampaignID: p.CampaignID, Name: p.Name, Description: p.Description,
 		ParameterName: p.ParameterName, Notify: p.Notify, NotifyBelow: p.NotifyBelow,
-		MultiUse: p.MultiUse, CheckIssued: p.CheckIssued, Processing: p.Processing,
+		MultiUse: p.MultiUse, CheckIssued: p.CheckIssued, Processing: p.Processing, Replenish: viewReplenish(p.Replenish),
 		IssueStart: viewTime(p.IssueStart), IssueEnd: viewTime(p.IssueEnd),
 		State: p.State, Version: p.Version,
 		CreatedAt: domain.EventTime(p.CreatedAt), LaunchedAt: viewTime(p.LaunchedAt), ArchivedAt: viewTime(p.ArchivedAt),

@@ -32,6 +32,10 @@ var (
 	importEnded  = kind{"import-ended", http.StatusConflict, "The import has ended"}
 	gone         = kind{"gone", http.StatusGone, "It is no longer kept"}
 	unlaunchable = kind{"not-launchable", http.StatusConflict, "The pool cannot be launched yet"}
+	otherwise    = kind{"filled-otherwise", http.StatusConflict, "The pool's codes come from elsewhere"}
+	guessable    = kind{"guessable", http.StatusUnprocessableEntity, "Codes could be guessed"}
+	patternMeets = kind{"pattern-meets", http.StatusUnprocessableEntity, "Two patterns could spell one code"}
+	keyReused    = kind{"idempotency-key-reused", http.StatusUnprocessableEntity, "The key belongs to another request"}
 	stale        = kind{"stale", http.StatusPreconditionFailed, "It was changed meanwhile"}
 	unavailable  = kind{"unavailable", http.StatusServiceUnavailable, "Not possible at the moment"}
 	unsure       = kind{"outcome-unknown", http.StatusServiceUnavailable, "Whether the change was made is not known"}
@@ -67,6 +71,11 @@ var meanings = []struct {
 	say  string // instead of the error's text
 }{
 	{domain.ErrNotLaunchable, unlaunchable, ""},
+	{domain.ErrUploaded, otherwise, ""},
+	{domain.ErrGenerated, otherwise, ""},
+	{domain.ErrGuessable, guessable, ""},
+	{domain.ErrPatternMeets, patternMeets, ""},
+	{domain.ErrKeyReused, keyReused, ""},
 	{domain.ErrNotFound, notFound, "there is none with this id"},
 	{domain.ErrTaken, idTaken, ""},
 	{domain.ErrState, wrongState, "a draft can be launched or deleted, an active pool archived"},

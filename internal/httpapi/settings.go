@@ -30,6 +30,7 @@ var poolFields = setters[domain.Pool]{
 	"processing":     orDefault(func(p *domain.Pool) *domain.Processing { return &p.Processing }, domain.Internal, "text"),
 	"issue_start":    moment(func(p *domain.Pool) *time.Time { return &p.IssueStart }),
 	"issue_end":      moment(func(p *domain.Pool) *time.Time { return &p.IssueEnd }),
+	"replenish":      setReplenish,
 }
 
 // moment makes a setter of a time that null takes away.

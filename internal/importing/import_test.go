@@ -3,6 +3,7 @@ package importing_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -270,4 +271,40 @@ func TestImportKnownCodes(t *testing.T) {
 		t.Errorf("again: got %+v", again)
 	}
 	w.settled()
+}
+
+// generating is a file during which codes of its pool are generated.
+type generating struct {
+	w    *world
+	file io.Reader
+}
+
+func (g *generating) Read(b []byte) (int, error) {
+	n, err := g.file.Read(b)
+	if err == nil {
+		return n, nil
+	}
+	p, parseErr := domain.ParsePattern("########", "")
+	if parseErr == nil {
+		_, parseErr = g.w.store.Generate(g.w.Context(), "test", "mugs", domain.Generation{Pattern: p, Count: 1, MaxGuessOdds: 1})
+	}
+	if parseErr != nil {
+		g.w.Error(parseErr)
+	}
+	return n, err
+}
+
+// TestGeneratedMeanwhile: an upload that comes to its end when the pool has
+// generated codes is refused, and nothing of it stays.
+func TestGeneratedMeanwhile(t *testing.T) {
+	w := newWorld(t)
+	in := importing.NewIntake(w.store, 1<<30, w.wake)
+	_, err := in.Receive(t.Context(), domain.Upload{PoolID: "mugs", MediaType: "text/csv"}, &generating{w, strings.NewReader("A\n")})
+	if !errors.Is(err, domain.ErrGenerated) {
+		t.Errorf("got %v, want %v", err, domain.ErrGenerated)
+	}
+	var left int
+	if err := w.conn.QueryRow(t.Context(), "SELECT (SELECT count(*) FROM import_parts) + (SELECT count(*) FROM imports WHERE kind = 'file')").Scan(&left); err != nil || left != 0 {
+		t.Errorf("%d rows are left, %v", left, err)
+	}
 }

@@ -16,11 +16,12 @@ const partSize = 512 << 10
 // UploadStore keeps files that arrive.
 type UploadStore interface {
 	// BeginImport opens an upload, seen by nobody until it is submitted.
-	// domain.ErrNotFound: there is no such pool; domain.ErrState: it is archived.
+	// domain.ErrNotFound: there is no such pool; domain.ErrState: it is archived;
+	// domain.ErrGenerated: its codes are generated.
 	BeginImport(ctx context.Context, u domain.Upload) (task int64, err error)
 	// AppendImport keeps a part durably.
 	AppendImport(ctx context.Context, task, offset int64, part []byte) error
-	// SubmitImport hands the upload to the runners.
+	// SubmitImport hands the upload to the runners. domain.ErrGenerated.
 	SubmitImport(ctx context.Context, task int64) (domain.Import, error)
 	// AbandonImport forgets an upload. Safe to repeat.
 	AbandonImport(ctx context.Context, task int64) error
@@ -70,6 +71,9 @@ func (in *Intake) Receive(ctx context.Context, u domain.Upload, file io.Reader) 
 		return domain.Import{}, errors.Join(err, in.store.AbandonImport(ctx, task))
 	}
 	i, err := in.store.SubmitImport(ctx, task)
+	if errors.Is(err, domain.ErrGenerated) {
+		return domain.Import{}, errors.Join(err, in.store.AbandonImport(ctx, task))
+	}
 	if err != nil {
 		return domain.Import{}, err
 	}

@@ -26,6 +26,8 @@ var (
 	ErrClash = errors.New("the pool has one of the codes already")
 	// ErrPoolClosed: the pool is archived or gone; nothing was changed.
 	ErrPoolClosed = errors.New("the pool takes no codes: it was archived or deleted")
+	// ErrGenerated: the pool's codes are generated; nothing was changed.
+	ErrGenerated = errors.New("the pool takes no files: its codes are generated")
 	// ErrEnded: the import was ended by someone else; nothing was changed.
 	ErrEnded = errors.New("the import has been ended")
 )
@@ -282,7 +284,7 @@ func (r *Runner) fill(ctx context.Context, s Session) (domain.ImportStatus, erro
 			}
 			res, next, err := r.advance(ctx, s, c, at, &wary)
 			switch {
-			case errors.Is(err, ErrPoolClosed):
+			case errors.Is(err, ErrPoolClosed), errors.Is(err, ErrGenerated):
 				return r.fail(ctx, s, err)
 			case err != nil:
 				return "", err

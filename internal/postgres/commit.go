@@ -23,16 +23,17 @@ func (s *Store) LookUp(ctx context.Context, keys []domain.Key, pools map[int32]*
 	var now time.Time
 	err := s.pool.AcquireFunc(ctx, func(c *pgxpool.Conn) error {
 		var err error
-		known, now, err = lookUp(ctx, c.Conn(), keys, pools)
+		known, now, err = s.lookUp(ctx, c.Conn(), keys, pools)
 		return err
 	})
 	return known, now, decisionError(err)
 }
 
 // lookUp asks both in one round trip.
-func lookUp(ctx context.Context, c *pgx.Conn, keys []domain.Key, pools map[int32]*domain.Pool) (map[domain.Key]*domain.Issuance, time.Time, error) {
+func (s *Store) lookUp(ctx context.Context, c *pgx.Conn, keys []domain.Key, pools map[int32]*domain.Pool) (map[domain.Key]*domain.Issuance, time.Time, error) {
 	known := make(map[domain.Key]*domain.Issuance)
 	var now time.Time
+	var found []db.LookUpRow
 	var batch pgx.Batch
 	if len(keys) > 0 {
 		numbers := make([]int32, len(keys))
@@ -41,30 +42,33 @@ func lookUp(ctx context.Context, c *pgx.Conn, keys []domain.Key, pools map[int32
 			numbers[i], requests[i] = k.Pool, k.RequestID
 		}
 		batch.Queue(db.LookUp, numbers, requests).Query(func(rows pgx.Rows) error {
-			return eachKnown(rows, func(r db.LookUpRow) {
-				k := keys[r.Idx-1]
-				known[k] = &domain.Issuance{
-					Pool: pools[k.Pool], Place: domain.Place{Lot: r.Lot, Seq: r.Seq}, Code: r.Code,
-					RequestID: k.RequestID, CustomerID: r.CustomerID, Context: r.Context,
-					IssuedAt: fromStamp(r.IssuedAt), ValidFrom: fromStamp(r.ValidFrom), ValidUntil: fromStamp(r.ValidUntil),
-				}
-			})
+			var err error
+			found, err = pgx.CollectRows(rows, pgx.RowToStructByPos[db.LookUpRow])
+			return err
 		})
 	}
 	batch.Queue(db.Now).QueryRow(func(row pgx.Row) error { return row.Scan(&now) })
-	err := c.SendBatch(ctx, &batch).Close()
-	return known, now.UTC(), err
+	if err := c.SendBatch(ctx, &batch).Close(); err != nil {
+		return nil, now, err
+	}
+	for _, r := range found {
+		k := keys[r.Idx-1]
+		issue, err := s.knownIssue(ctx, db.New(c), pools[k.Pool], k, r)
+		if err != nil {
+			return nil, now, err
+		}
+		known[k] = issue
+	}
+	return known, now.UTC(), nil
 }
 
-func eachKnown(rows pgx.Rows, f func(db.LookUpRow)) error {
-	for rows.Next() {
-		var r db.LookUpRow
-		if err := rows.Scan(&r.Idx, &r.Lot, &r.Seq, &r.IssuedAt, &r.ValidFrom, &r.ValidUntil, &r.CustomerID, &r.Context, &r.Code); err != nil {
-			return err
-		}
-		f(r)
-	}
-	return rows.Err()
+func (s *Store) knownIssue(ctx context.Context, q *db.Queries, pool *domain.Pool, k domain.Key, r db.LookUpRow) (*domain.Issuance, error) {
+	code, err := s.generators.issued(ctx, q, k.Pool, r)
+	return &domain.Issuance{
+		Pool: pool, Place: domain.Place{Lot: r.Lot, Seq: r.Seq}, Code: code,
+		RequestID: k.RequestID, CustomerID: r.CustomerID, Context: r.Context,
+		IssuedAt: fromStamp(r.IssuedAt), ValidFrom: fromStamp(r.ValidFrom), ValidUntil: fromStamp(r.ValidUntil),
+	}, err
 }
 
 // Commit makes a plan true that needs no pool lock: one call, one round trip.

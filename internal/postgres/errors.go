@@ -27,6 +27,9 @@ func meaning(err error) error {
 	if !errors.As(err, &pg) {
 		return err
 	}
+	if pg.Code == "PP006" {
+		return domain.ErrUploaded // said before, unless by a program that is older
+	}
 	if m, ok := constraints[pg.ConstraintName]; ok {
 		return m
 	}
@@ -89,6 +92,7 @@ func decisionError(err error) error {
 var importErrors = map[string]error{
 	"PP004":          importing.ErrPoolClosed,
 	"PP005":          importing.ErrEnded,
+	"PP006":          importing.ErrGenerated,
 	"codes_code_key": importing.ErrClash,
 }
 

@@ -38,7 +38,7 @@ func (s *Store) Held(ctx context.Context, partition int32) (map[string]*issuing.
 		return nil, decisionError(err)
 	}
 	held := map[string]*issuing.Stock{}
-	lots := lotCache{}
+	lots := s.lots(s.q)
 	for _, row := range rows {
 		st := held[row.Pool.ID]
 		if st == nil {
@@ -49,20 +49,13 @@ func (s *Store) Held(ctx context.Context, partition int32) (map[string]*issuing.
 			st = &issuing.Stock{Pool: &pool}
 			held[pool.ID] = st
 		}
-		st.Runs = append(st.Runs, &domain.Run{Lot: lots.of(row.Lot), Lo: row.Lo, Next: row.Next, Hi: row.Hi, GrantNo: row.GrantNo, Holder: partition})
+		lot, err := lots.of(ctx, row.Lot)
+		if err != nil {
+			return nil, decisionError(err)
+		}
+		st.Runs = append(st.Runs, &domain.Run{Lot: lot, Lo: row.Lo, Next: row.Next, Hi: row.Hi, GrantNo: row.GrantNo, Holder: partition})
 	}
 	return held, nil
-}
-
-// lotCache makes runs of one lot share it.
-type lotCache map[[2]int32]*domain.Lot
-
-func (c lotCache) of(l db.Lot) *domain.Lot {
-	key := [2]int32{l.Pool, l.Lot}
-	if c[key] == nil {
-		c[key] = &domain.Lot{Pool: l.Pool, No: l.Lot, Size: l.Size, Window: windowOf(l)}
-	}
-	return c[key]
 }
 
 // Refill grants codes to the partition (protocol: REFILL). The settings and
@@ -88,12 +81,14 @@ func (s *Store) Refill(ctx context.Context, partition int32, pool *domain.Pool, 
 	if err != nil {
 		return issuing.Stock{}, decisionError(err)
 	}
-	lots := lotCache{}
+	lots := s.lots(s.q)
 	for _, l := range rows {
-		lots.of(l)
+		if _, err := lots.of(ctx, l); err != nil {
+			return issuing.Stock{}, decisionError(err)
+		}
 	}
 	for _, g := range granted {
-		lot := lots[[2]int32{pool.Key, g.Lot}]
+		lot := lots.known[[2]int32{pool.Key, g.Lot}]
 		if lot == nil {
 			return issuing.Stock{}, fmt.Errorf("pool %s, lot %d: %w: granted, but gone", pool.ID, g.Lot, issuing.ErrCorrupt)
 		}
@@ -126,11 +121,16 @@ type stretch struct {
 	grantNo    int64
 }
 
-// texts loads the codes of stretches, with one question for each pool.
+// texts makes the codes of stretches of generated lots, and loads the others with
+// one question for each pool.
 func texts(ctx context.Context, q *db.Queries, stretches []stretch) ([][]string, error) {
 	all := make([][]string, len(stretches))
 	byPool := map[int32][]int{}
 	for i, s := range stretches {
+		if s.lot.Generator != nil {
+			all[i] = s.lot.Codes(s.from, s.till)
+			continue
+		}
 		all[i] = make([]string, 0, s.till-s.from)
 		byPool[s.lot.Pool] = append(byPool[s.lot.Pool], i)
 	}

@@ -18,7 +18,8 @@ import (
 	"promopool/internal/postgres/internal/db"
 )
 
-// BeginImport opens an upload that nobody sees before it is submitted.
+// BeginImport opens an upload that nobody sees before it is submitted. It looks
+// early whether the pool takes files, to spare their senders the way.
 func (s *Store) BeginImport(ctx context.Context, u domain.Upload) (task int64, err error) {
 	options, err := json.Marshal(u.Options)
 	if err != nil {
@@ -36,9 +37,25 @@ func (s *Store) BeginImport(ctx context.Context, u domain.Upload) (task int64, e
 			}
 			return fmt.Errorf("%w: an archived pool takes no codes", domain.ErrState)
 		}
-		return err
+		if err != nil {
+			return err
+		}
+		pool, err := q.PoolOfImport(ctx, task)
+		if err != nil {
+			return err
+		}
+		return takesFiles(ctx, q, pool)
 	})
 	return task, err
+}
+
+// takesFiles returns domain.ErrGenerated where the pool does not.
+func takesFiles(ctx context.Context, q *db.Queries, pool int32) error {
+	generated, err := q.IsGenerated(ctx, pool)
+	if err == nil && generated {
+		err = domain.ErrGenerated
+	}
+	return err
 }
 
 // AppendImport keeps the next part of an upload.
@@ -57,9 +74,17 @@ func (s *Store) AppendImport(ctx context.Context, task, offset int64, part []byt
 	})
 }
 
-// SubmitImport hands an upload to the runners.
+// SubmitImport hands an upload to the runners. From then on, or never, no codes
+// of its pool are generated.
 func (s *Store) SubmitImport(ctx context.Context, task int64) (domain.Import, error) {
 	err := s.change(ctx, func(q *db.Queries, maybe bool) error {
+		pool, err := q.LockPoolOfImport(ctx, task)
+		if err == nil {
+			err = takesFiles(ctx, q, pool)
+		}
+		if err != nil && !errors.Is(err, pgx.ErrNoRows) { // a pool that is gone fails the import
+			return err
+		}
 		n, err := q.SubmitImport(ctx, task)
 		if err == nil && n == 0 && !maybe {
 			return fmt.Errorf("%w: it was not heard of for too long", domain.ErrFileBroken)
@@ -146,7 +171,7 @@ func (s *Store) ImportsOfPool(ctx context.Context, poolID string, status domain.
 func importOf(row db.ImportByTaskRow) (domain.Import, error) {
 	r := row.Import
 	i := domain.Import{
-		Task: r.Task, PoolID: row.ID, FileName: r.FileName, MediaType: r.MediaType, Actor: domain.Actor(r.Actor),
+		Task: r.Task, Kind: domain.ImportKind(r.Kind), Pattern: r.Pattern, Alphabet: r.Alphabet, PoolID: row.ID, FileName: r.FileName, MediaType: r.MediaType, Actor: domain.Actor(r.Actor),
 		Status: domain.ImportStatus(r.Status), Error: r.Error,
 		Bytes: r.Bytes, BytesDone: r.BytesDone, Rows: r.Rows, Added: r.Added, Moved: r.Moved, Unchanged: r.Unchanged, Refused: r.Refused,
 		CreatedAt: timeOf(r.CreatedAt), StartedAt: timeOf(r.StartedAt), FinishedAt: timeOf(r.FinishedAt), AskedAt: timeOf(row.AskedAt),
@@ -157,6 +182,7 @@ func importOf(row db.ImportByTaskRow) (domain.Import, error) {
 		FileKept: r.BodyKept && !r.DroppedAt.Valid,
 	}
 	switch {
+	case i.Kind != domain.FromFile:
 	case r.DroppedAt.Valid:
 		i.KeptUntil = timeOf(r.DroppedAt)
 	case !r.BodyKept: // by a program that kept none

@@ -26,7 +26,7 @@ func (s *Store) CommitLocked(ctx context.Context, l issuing.Locking, decide func
 		defer cancel()
 		_ = tx.Rollback(ctx) // after a COMMIT it does nothing
 	}()
-	t := lockedBatch{tx: tx, q: s.q.WithTx(tx), l: l}
+	t := lockedBatch{store: s, tx: tx, q: s.q.WithTx(tx), l: l}
 	if err := t.lock(ctx); err != nil {
 		return decisionError(err)
 	}
@@ -55,9 +55,10 @@ func (s *Store) CommitLocked(ctx context.Context, l issuing.Locking, decide func
 
 // lockedBatch is one transaction of CommitLocked.
 type lockedBatch struct {
-	tx pgx.Tx
-	q  *db.Queries
-	l  issuing.Locking
+	store *Store
+	tx    pgx.Tx
+	q     *db.Queries
+	l     issuing.Locking
 }
 
 // lock takes every lock of the decision in the one order: names, pools, runs.
@@ -96,7 +97,7 @@ func (t *lockedBatch) see(ctx context.Context) (issuing.Locked, error) {
 			keys = append(keys, domain.Key{Pool: pool.Key, RequestID: r})
 		}
 	}
-	if seen.Known, seen.Now, err = lookUp(ctx, t.tx.Conn(), keys, byKey); err != nil {
+	if seen.Known, seen.Now, err = t.store.lookUp(ctx, t.tx.Conn(), keys, byKey); err != nil {
 		return seen, err
 	}
 	return seen, t.shelves(ctx, &seen)
@@ -121,11 +122,15 @@ func (t *lockedBatch) shelves(ctx context.Context, seen *issuing.Locked) error {
 	if err != nil {
 		return err
 	}
-	lots := lotCache{}
+	lots := t.store.lots(t.q)
 	free := map[int32]int64{}
 	for _, r := range rows {
 		s := byKey[r.Lot.Pool]
-		run := &domain.Run{Lot: lots.of(r.Lot), Lo: r.Lo, Next: r.Next, Hi: r.Hi, GrantNo: r.GrantNo, Holder: r.Holder}
+		lot, err := lots.of(ctx, r.Lot)
+		if err != nil {
+			return err
+		}
+		run := &domain.Run{Lot: lot, Lo: r.Lo, Next: r.Next, Hi: r.Hi, GrantNo: r.GrantNo, Holder: r.Holder}
 		if r.Holder != 0 {
 			s.Others += run.Left()
 			continue

@@ -47,6 +47,14 @@ func (s *Store) CreatePool(ctx context.Context, who domain.Actor, p domain.Pool,
 		if made, err = poolByID(ctx, q, id); err != nil {
 			return err
 		}
+		if p.Replenish != nil {
+			if err := setReplenish(ctx, q, made.Key, p.Replenish); err != nil {
+				return err
+			}
+			if made, err = poolByID(ctx, q, id); err != nil {
+				return err
+			}
+		}
 		return rememberPool(ctx, q, made, entry{now, who, domain.PoolCreated, made.Born()})
 	})
 	return made, err
@@ -80,6 +88,9 @@ func (s *Store) ListPools(ctx context.Context, which domain.PoolFilter, after st
 	list := make([]domain.Pool, len(rows))
 	for i, r := range rows {
 		if list[i], err = poolOf(r.Pool, r.CampaignID); err != nil {
+			return nil, err
+		}
+		if list[i].Replenish, err = replenishOf(r.Replenish); err != nil {
 			return nil, err
 		}
 	}
@@ -153,6 +164,11 @@ func setPool(ctx context.Context, q *db.Queries, p, want domain.Pool) (domain.Po
 		Processing: string(want.Processing), IssueStart: stamp(want.IssueStart), IssueEnd: stamp(want.IssueEnd),
 	}); err != nil {
 		return domain.Pool{}, err
+	}
+	if !sameReplenish(p.Replenish, want.Replenish) {
+		if err := setReplenish(ctx, q, p.Key, want.Replenish); err != nil {
+			return domain.Pool{}, err
+		}
 	}
 	switch {
 	case p.MultiUse != want.MultiUse: // a draft: nothing is held or issued
@@ -330,7 +346,12 @@ func poolByID(ctx context.Context, q *db.Queries, id string) (domain.Pool, error
 	if err != nil {
 		return domain.Pool{}, err
 	}
-	return poolOf(row.Pool, row.CampaignID)
+	p, err := poolOf(row.Pool, row.CampaignID)
+	if err != nil {
+		return domain.Pool{}, err
+	}
+	p.Replenish, err = replenishOf(row.Replenish)
+	return p, err
 }
 
 func poolOf(r db.Pool, campaignID string) (domain.Pool, error) {

@@ -2,6 +2,9 @@ package postgres
 
 import (
 	"context"
+	"errors"
+
+	"github.com/jackc/pgx/v5"
 
 	"promopool/internal/domain"
 	"promopool/internal/postgres/internal/db"
@@ -32,12 +35,8 @@ func (s *Store) Issuance(ctx context.Context, poolID, requestID string) (domain.
 	if len(rows) == 0 {
 		return domain.Issuance{}, domain.ErrNotFound
 	}
-	r := rows[0]
-	return domain.Issuance{
-		Pool: &pool, Place: domain.Place{Lot: r.Lot, Seq: r.Seq}, Code: r.Code,
-		RequestID: requestID, CustomerID: r.CustomerID, Context: r.Context,
-		IssuedAt: fromStamp(r.IssuedAt), ValidFrom: fromStamp(r.ValidFrom), ValidUntil: fromStamp(r.ValidUntil),
-	}, nil
+	issue, err := s.knownIssue(ctx, s.q, &pool, domain.Key{Pool: pool.Key, RequestID: requestID}, rows[0])
+	return *issue, asked(err)
 }
 
 // Code tells where a code of the pool is in its life, or domain.ErrNotFound.
@@ -47,6 +46,9 @@ func (s *Store) Code(ctx context.Context, poolID, code string) (domain.CodeStory
 		return domain.CodeStory{}, err
 	}
 	r, err := s.q.FindCode(ctx, db.FindCodeParams{Pool: pool.Key, Code: code})
+	if errors.Is(err, pgx.ErrNoRows) {
+		r, err = s.findGenerated(ctx, pool.Key, code)
+	}
 	if err != nil {
 		return domain.CodeStory{}, asked(err)
 	}
@@ -66,13 +68,15 @@ func (s *Store) Code(ctx context.Context, poolID, code string) (domain.CodeStory
 
 // Codes returns codes of the pool behind a place, in the order of their places,
 // none when there are no more. only: domain.CodeIssued for those that are
-// issued, which takes no longer than there are; anything else means all. It
-// reads as many rows as it returns, in a transaction of its own.
+// issued, which takes no longer than there are; anything else means all, of
+// generated codes those that are issued, since the others are written nowhere.
+// It reads as many rows as it returns, in a transaction of its own.
 func (s *Store) Codes(ctx context.Context, pool *domain.Pool, only domain.CodeState, after domain.Place, limit int) ([]domain.CodeRow, error) {
 	var rows []db.CodesAfterRow
-	var err error
+	generated, err := s.q.IsGenerated(ctx, pool.Key)
 	switch {
-	case only != domain.CodeIssued:
+	case err != nil:
+	case only != domain.CodeIssued && !generated:
 		rows, err = s.q.CodesAfter(ctx, db.CodesAfterParams{
 			Pool: pool.Key, MultiUse: pool.MultiUse, Lot: after.Lot, Seq: after.Seq, AtMost: int32(limit),
 		})
@@ -90,11 +94,45 @@ func (s *Store) Codes(ctx context.Context, pool *domain.Pool, only domain.CodeSt
 	for i, r := range rows {
 		codes[i] = codeRow(pool, &r)
 	}
+	if generated {
+		return codes, s.spell(ctx, pool, codes)
+	}
 	return codes, nil
 }
 
-// codeRow is a code of a list. Its text is the stored one: this is the place
-// for a pool whose texts are not.
+// spell makes the texts of generated codes.
+func (s *Store) spell(ctx context.Context, pool *domain.Pool, codes []domain.CodeRow) error {
+	var numbers []int32
+	for i := range codes {
+		if n := len(numbers); n == 0 || numbers[n-1] != codes[i].Lot {
+			numbers = append(numbers, codes[i].Lot)
+		}
+	}
+	rows, err := s.q.LotsOf(ctx, db.LotsOfParams{Pool: pool.Key, Lots: numbers})
+	if err != nil {
+		return asked(err)
+	}
+	lots, made := s.lots(s.q), map[int32]*domain.Lot{}
+	for _, row := range rows {
+		if made[row.Lot], err = lots.of(ctx, row); err != nil {
+			return err
+		}
+	}
+	for i := range codes {
+		c := &codes[i]
+		lot := made[c.Lot]
+		if lot == nil {
+			return domain.ErrNotFound // the pool is gone
+		}
+		c.Code = lot.Codes(c.Seq, c.Seq+1)[0]
+		if c.Issue != nil {
+			c.Issue.Code = c.Code
+		}
+	}
+	return nil
+}
+
+// codeRow is a code of a list, without its text where that is not stored.
 func codeRow(pool *domain.Pool, r *db.CodesAfterRow) domain.CodeRow {
 	c := domain.CodeRow{
 		Place: domain.Place{Lot: r.Lot, Seq: r.Seq}, Code: r.Code, Times: r.Times,
@@ -113,6 +151,29 @@ func codeRow(pool *domain.Pool, r *db.CodesAfterRow) domain.CodeRow {
 		}
 	}
 	return c
+}
+
+// findGenerated finds a code that is stored nowhere by the number that its text
+// means to one of the pool's generators.
+func (s *Store) findGenerated(ctx context.Context, pool int32, code string) (db.FindCodeRow, error) {
+	all, err := s.q.GeneratorsOf(ctx, pool)
+	if err != nil {
+		return db.FindCodeRow{}, err
+	}
+	for _, g := range all {
+		generator, err := s.generators.of(ctx, s.q, pool, g.Generator)
+		if err != nil {
+			return db.FindCodeRow{}, err
+		}
+		number, ok := generator.Number(code)
+		if !ok {
+			continue
+		}
+		// Its patterns have no text in common: no other can have it.
+		r, err := s.q.FindGenerated(ctx, db.FindGeneratedParams{Pool: pool, Generator: g.Generator, Number: number})
+		return db.FindCodeRow(r), err
+	}
+	return db.FindCodeRow{}, pgx.ErrNoRows
 }
 
 func windowOf(l db.Lot) domain.Window {

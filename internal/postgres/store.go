@@ -35,6 +35,8 @@ var (
 type Store struct {
 	pool *pgxpool.Pool
 	q    *db.Queries
+
+	generators generators
 }
 
 // Open connects to the database and checks that its schema is this program's

@@ -102,3 +102,11 @@ CREATE TEMP TABLE audit_bounds (
     entry  bigint,                      -- of the history, that ended it; null: it is the bound of now
     became timestamptz                  -- by that entry
 );
+
+-- The texts of issued codes that are generated, made by the auditor.
+CREATE TEMP TABLE audit_generated (
+    pool int NOT NULL,
+    lot  int NOT NULL,
+    seq  bigint NOT NULL,
+    code uuid                           -- md5; null: its generator cannot be read
+);

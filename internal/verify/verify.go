@@ -2,7 +2,9 @@
 // none of the code that issues, and says of each invariant whether it holds.
 // The work is done by SQL: what the topics say goes into temporary tables, and
 // each file in rules finds the rows that break one rule. Nothing else is
-// written, and no code's text leaves the database or shows in a report.
+// written, and no code's text leaves the database or shows in a report. Of the
+// service's code it uses what means the same whoever uses it: the decoder of
+// requests, and the generator that makes a code of its number.
 //
 // On a live system it audits a consistent cut: first the group's offsets, then
 // the ends of the topics, then, once these are read, one snapshot of the
@@ -169,6 +171,9 @@ func (a *audit) compare(ctx context.Context) error {
 	}
 	checked, err := a.measure(ctx, tx)
 	if err != nil {
+		return err
+	}
+	if err := a.loadGenerated(ctx); err != nil {
 		return err
 	}
 	for _, inv := range invariants {

@@ -238,6 +238,28 @@ func TestBroken(t *testing.T) {
 			w.grow(w.dry)
 			w.exec("UPDATE lot_changes SET revision = 0 WHERE pool = $1", w.dry.Key)
 		}, []string{"7 left"}},
+		{"GeneratedStored", func(w *world) {
+			w.exec("INSERT INTO codes (pool, lot, seq, code) SELECT pool, lot, 7, 'stray' FROM lots WHERE pool = $1 AND gen_from = 0", w.made.Key)
+		}, []string{"6 numbers"}},
+		{"GeneratedKeyChanged", func(w *world) {
+			w.exec("UPDATE generators SET key = decode(repeat('01', 32), 'hex')")
+		}, []string{"4 phantom"}},
+		{"GeneratorLost", func(w *world) {
+			w.exec("DELETE FROM generators")
+		}, []string{"4 phantom", "6 generated"}},
+		{"GeneratorUnreadable", func(w *world) {
+			w.exec("UPDATE generators SET pattern = '#'")
+		}, []string{"4 phantom"}},
+		{"GeneratedTwice", func(w *world) {
+			w.exec("UPDATE lots SET gen_from = 0 WHERE pool = $1", w.made.Key)
+		}, []string{"1 generated", "4 phantom", "6 generated"}},
+		{"GeneratedGap", func(w *world) {
+			w.exec("UPDATE generators SET made = made + 1")
+		}, []string{"6 generated"}},
+		{"GeneratedBesideUploaded", func(w *world) {
+			w.exec("ALTER TABLE lots DISABLE TRIGGER lots_unmixed")
+			w.lot(w.made, 3, domain.Window{})
+		}, []string{"6 generated"}},
 		{"NoEvidence", func(w *world) {
 			w.exec("UPDATE batches SET evidence = NULL WHERE partition = $1 AND first_offset = $2", w.keys[0], w.refused.off)
 		}, []string{"7 evidence"}},
@@ -348,7 +370,7 @@ func (w *world) wantNoCodes(r Report) {
 	w.must(r.WriteText(&text))
 	data, err := json.Marshal(r)
 	w.must(err)
-	for _, code := range []string{w.r1.Code, w.r2.Code, "FORGED", "stray"} {
+	for _, code := range []string{w.r1.Code, w.r2.Code, "FORGED", "stray", w.generated(0), w.generated(1_000_000)} {
 		if strings.Contains(text.String(), code) || bytes.Contains(data, []byte(code)) {
 			w.t.Errorf("the report shows the code %q:\n%s", code, text.String())
 		}

@@ -47,14 +47,13 @@ type world struct {
 	keys [partitions]int   // partitions.partition
 
 	// what good leaves
-	summer, dry, later, many *domain.Pool
-	season                   *domain.Pool     // has a window of its own, and is closed
-	first                    delivery         // of r-1
-	r1, r2                   *domain.Issuance // of pool summer
-	refused                  delivery         // exhausted
-	refusedAt                time.Time
-	flying                   delivery         // decided, the group's offset does not say so
-	lots                     map[string]int32 // the first of each pool
+	summer, dry, later, many, season, made *domain.Pool
+	first                                  delivery         // of r-1
+	r1, r2                                 *domain.Issuance // of pool summer
+	refused                                delivery         // exhausted
+	refusedAt                              time.Time
+	flying                                 delivery         // decided, the group's offset does not say so
+	lots                                   map[string]int32 // the first of each pool
 }
 
 // delivery is a record of the request topic.
@@ -159,6 +158,23 @@ func (w *world) copyWindows() {
 		available_till = coalesce(l.available_till, 'infinity') FROM lots l WHERE l.pool = r.pool AND l.lot = r.lot`)
 }
 
+// generate makes a lot of the only pattern of a pool, whose key is all zeros.
+func (w *world) generate(p *domain.Pool, size int) {
+	w.t.Helper()
+	w.exec(`SELECT generate_lot(p.pool, coalesce(g.generator, gen_random_uuid()), 'S-#####', $2, $3, coalesce(g.made, 0), $4, NULL, NULL, NULL, NULL, 'generation', 'test', NULL)
+		FROM pools p LEFT JOIN generators g ON g.pool = p.pool WHERE p.pool = $1`, p.Key, domain.Plain, make([]byte, domain.GeneratorKeySize), size)
+}
+
+// generated is the code of a number.
+func (w *world) generated(number int64) string {
+	w.t.Helper()
+	p, err := domain.ParsePattern("S-#####", "")
+	w.must(err)
+	g, err := domain.NewGenerator(p, make([]byte, domain.GeneratorKeySize))
+	w.must(err)
+	return g.Codes(number, 1)[0]
+}
+
 func null(t time.Time) *time.Time {
 	if t.IsZero() {
 		return nil
@@ -210,9 +226,14 @@ func (w *world) issue(d delivery, p *domain.Pool, lot int32) *domain.Issuance {
 		RETURNING next - 1`, p.Key, lot).Scan(&i.Seq))
 	var l domain.Lot
 	var from, till *time.Time
+	var number *int64
 	w.must(w.db.QueryRow(ctx, `
-		SELECT c.code, l.available_from, l.available_till FROM lots l JOIN codes c USING (pool, lot) WHERE l.pool = $1 AND l.lot = $2 AND c.seq = $3 % l.size`,
-		p.Key, lot, i.Seq).Scan(&i.Code, &from, &till))
+		SELECT coalesce(c.code, ''), l.gen_from + $3 % l.size, l.available_from, l.available_till
+		  FROM lots l LEFT JOIN codes c ON c.pool = l.pool AND c.lot = l.lot AND c.seq = $3 % l.size WHERE l.pool = $1 AND l.lot = $2`,
+		p.Key, lot, i.Seq).Scan(&i.Code, &number, &from, &till))
+	if number != nil {
+		i.Code = w.generated(*number)
+	}
 	if from != nil {
 		l.AvailableFrom = *from
 	}
@@ -339,6 +360,10 @@ func (w *world) good() {
 	w.lot(w.dry, 2, domain.Window{})
 	w.lot(w.later, 3, domain.Window{IssueStart: w.now.Add(24 * time.Hour)})
 	w.lot(w.many, 3, domain.Window{})
+	w.made = w.pool("made", false)
+	for range 2 {
+		w.generate(w.made, 1_000_000)
+	}
 
 	r1 := request("summer", "r-1", "c-1")
 	r1.Context = []byte(`{"workflow": "welcome", "step":3}`)
@@ -367,6 +392,11 @@ func (w *world) good() {
 	w.reject(w.send(1, request("later", "l-1", "c-1")), domain.NoCodeInWindow, w.later, 3)
 	for n := range 5 {
 		w.issue(w.send(2, request("many", fmt.Sprint("m-", n), "c-1")), w.many, w.lots["many"])
+	}
+	for n := range 2 {
+		var lot int32
+		w.must(w.db.QueryRow(w.t.Context(), "SELECT lot FROM lots WHERE pool = $1 ORDER BY lot OFFSET $2 LIMIT 1", w.made.Key, n).Scan(&lot))
+		w.issue(w.send(1, request("made", fmt.Sprint("g-", n), "c-1")), w.made, lot)
 	}
 	w.reject(w.send(0, request("nowhere", "n-1", "c-1")), domain.PoolNotFound, nil, 0)
 	w.reject(w.send(0, request("draft", "n-1", "c-1")), domain.PoolNotActive, nil, 0)

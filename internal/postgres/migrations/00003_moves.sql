@@ -194,7 +194,7 @@ BEGIN
     GET DIAGNOSTICS n = ROW_COUNT;
     -- In a multi-use pool the size says which code a number means: it stays.
     IF n <> (SELECT count(*) FROM unnest(l_size) AS l(size) WHERE l.size > 0) OR n > 0 AND p.multi_use THEN
-        RAISE EXCEPTION USING ERRCODE = 'PP006', MESSAGE = 'a lot is not as remembered';
+        RAISE EXCEPTION USING ERRCODE = 'PP008', MESSAGE = 'a lot is not as remembered';
     END IF;
     INSERT INTO lot_changes (pool, lot, revision, added, taken)
     SELECT p_pool, l.lot, p.revision, l.more, 0 FROM unnest(l_lot, l_size, l_more) AS l(lot, size, more) WHERE l.size > 0;
@@ -249,7 +249,7 @@ BEGIN
         RAISE EXCEPTION USING ERRCODE = 'PP004', MESSAGE = 'the pool takes no codes: it is archived or gone';
     END IF;
     IF p.multi_use THEN
-        RAISE EXCEPTION USING ERRCODE = 'PP006', MESSAGE = 'a lot is not as remembered: its codes are for many uses now';
+        RAISE EXCEPTION USING ERRCODE = 'PP008', MESSAGE = 'a lot is not as remembered: its codes are for many uses now';
     END IF;
 
     -- The run of a code is the last that begins at or before it. Runs come and go

@@ -15,6 +15,12 @@ UPDATE imports SET bytes = bytes + @n::bigint, touched_at = clock_timestamp()
 -- name: AddImportPart :exec
 INSERT INTO import_parts (task, first_byte, body) VALUES (@task, @first_byte, @body);
 
+-- name: PoolOfImport :one
+SELECT pool FROM imports WHERE task = @task;
+
+-- name: LockPoolOfImport :one
+SELECT p.pool FROM pools p WHERE p.pool = (SELECT i.pool FROM imports i WHERE i.task = @task) FOR UPDATE;
+
 -- name: SubmitImport :execrows
 UPDATE imports SET status = 'waiting', created_at = clock_timestamp() WHERE task = @task AND status = 'receiving';
 

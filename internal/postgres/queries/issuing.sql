@@ -102,7 +102,8 @@ SELECT sqlc.embed(l), r.lo, r.next, r.hi, r.grant_no, coalesce(r.partition, 0)::
 -- name: LookUp :many
 SELECT k.idx::int AS idx, k.lot::int AS lot, k.seq::bigint AS seq, k.issued_at::timestamptz AS issued_at,
        k.valid_from::timestamptz AS valid_from, k.valid_until::timestamptz AS valid_until,
-       k.customer_id::text AS customer_id, k.context::bytea AS context, k.code::text AS code
+       k.customer_id::text AS customer_id, k.context::bytea AS context,
+       coalesce(k.code, '')::text AS code, k.generator::uuid AS generator, coalesce(k.number, 0)::bigint AS number
   FROM look_up(@pools::int[], @requests::text[]) AS k;
 
 -- name: Now :one

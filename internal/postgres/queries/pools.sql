@@ -58,12 +58,14 @@ VALUES (@id, @campaign, @name, @description, @parameter_name, @notify_below, @no
         @multi_use, @check_issued, @validity, @processing, @issue_start, @issue_end, @created_at);
 
 -- name: PoolByID :one
-SELECT sqlc.embed(p), c.id AS campaign_id
+SELECT sqlc.embed(p), c.id AS campaign_id,
+       (SELECT to_jsonb(r) FROM replenishments r WHERE r.pool = p.pool)::jsonb AS replenish
   FROM pools p JOIN campaigns c ON c.campaign = p.campaign
  WHERE p.id = @id;
 
 -- name: PoolsAfter :many
-SELECT sqlc.embed(p), c.id AS campaign_id
+SELECT sqlc.embed(p), c.id AS campaign_id,
+       (SELECT to_jsonb(r) FROM replenishments r WHERE r.pool = p.pool)::jsonb AS replenish
   FROM pools p JOIN campaigns c ON c.campaign = p.campaign
  WHERE p.id > @after
    AND (@campaign::text = '' OR c.id = @campaign)
@@ -111,7 +113,9 @@ UPDATE pools
 -- name: DeletePool :exec
 WITH r AS (DELETE FROM runs WHERE runs.pool = @pool),
      l AS (DELETE FROM lots WHERE lots.pool = @pool),
-     c AS (DELETE FROM lot_changes WHERE lot_changes.pool = @pool)
+     c AS (DELETE FROM lot_changes WHERE lot_changes.pool = @pool),
+     g AS (DELETE FROM generators WHERE generators.pool = @pool),
+     f AS (DELETE FROM replenishments WHERE replenishments.pool = @pool)
 DELETE FROM pools WHERE pools.pool = @pool;
 
 -- Some codes of a pool that is gone.

@@ -5,8 +5,8 @@ SELECT o.part AS partition, o.off AS offset, o.pool, o.request, i.lot, i.seq,
             WHEN i.pool IS NULL THEN 'no issuance'
             ELSE concat_ws(', ',
                 CASE WHEN i.customer_id <> o.customer THEN 'customer_id' END,
-                CASE WHEN c.code IS NULL THEN 'the code has no text'
-                     WHEN md5(c.code)::uuid <> o.code THEN 'code' END,
+                CASE WHEN coalesce(md5(c.code)::uuid, t.code) IS NULL THEN 'the code has no text'
+                     WHEN coalesce(md5(c.code)::uuid, t.code) <> o.code THEN 'code' END,
                 CASE WHEN g.id IS DISTINCT FROM o.campaign THEN 'campaign_id' END,
                 CASE WHEN p.parameter_name <> o.parameter THEN 'parameter_name' END,
                 CASE WHEN i.issued_at <> o.at THEN 'issued_at' END,
@@ -20,8 +20,9 @@ SELECT o.part AS partition, o.off AS offset, o.pool, o.request, i.lot, i.seq,
   LEFT JOIN issuances i ON i.pool = p.pool AND i.request_id = o.request
   LEFT JOIN lots l ON l.pool = i.pool AND l.lot = i.lot
   LEFT JOIN codes c ON c.pool = i.pool AND c.lot = i.lot AND c.seq = CASE WHEN p.multi_use THEN i.seq % l.size ELSE i.seq END
+  LEFT JOIN audit_generated t ON t.pool = i.pool AND t.lot = i.lot AND t.seq = i.seq
  WHERE o.issued
-   AND (i.pool IS NULL OR i.customer_id <> o.customer OR c.code IS NULL OR md5(c.code)::uuid <> o.code
+   AND (i.pool IS NULL OR i.customer_id <> o.customer OR coalesce(md5(c.code)::uuid, t.code) IS DISTINCT FROM o.code
         OR g.id IS DISTINCT FROM o.campaign OR p.parameter_name <> o.parameter
         OR i.issued_at <> o.at OR i.valid_from <> o.valid_from OR i.valid_until IS DISTINCT FROM o.valid_until
         OR md5(i.context)::uuid IS DISTINCT FROM o.context)

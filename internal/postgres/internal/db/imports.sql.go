@@ -339,7 +339,7 @@ func (q *Queries) GrowImport(ctx context.Context, arg GrowImportParams) (int64, 
 }
 
 const ImportByTask = `-- name: ImportByTask :one
-SELECT i.task, i.pool, i.pool_id, i.file_name, i.media_type, i.status, i.error, i.layout, i.bytes, i.bytes_done, i.lines_done, i.rows, i.added, i.moved, i.unchanged, i.refused, i.attempts, i.body_kept, i.created_at, i.touched_at, i.started_at, i.finished_at, i.options, i.dry_run, i.text_done, i.reader, i.seen_kept, i.actor, i.keep_seconds, i.dropped_at, i.pace_at, i.pace_seconds, i.pace_rows, i.pace_bytes, i.busy_seconds, coalesce(p.id, i.pool_id)::text AS id, clock_timestamp()::timestamptz AS asked_at,
+SELECT i.task, i.pool, i.pool_id, i.file_name, i.media_type, i.status, i.error, i.layout, i.bytes, i.bytes_done, i.lines_done, i.rows, i.added, i.moved, i.unchanged, i.refused, i.attempts, i.body_kept, i.created_at, i.touched_at, i.started_at, i.finished_at, i.options, i.dry_run, i.text_done, i.reader, i.seen_kept, i.actor, i.keep_seconds, i.dropped_at, i.pace_at, i.pace_seconds, i.pace_rows, i.pace_bytes, i.busy_seconds, i.kind, i.pattern, i.alphabet, i.idempotency_key, coalesce(p.id, i.pool_id)::text AS id, clock_timestamp()::timestamptz AS asked_at,
        (SELECT jsonb_object_agg(r.reason, r.n) FROM import_reasons r WHERE r.task = i.task)::jsonb AS reasons
   FROM imports i LEFT JOIN pools p ON p.pool = i.pool
  WHERE i.task = $1 AND i.status <> 'receiving'
@@ -391,6 +391,10 @@ func (q *Queries) ImportByTask(ctx context.Context, task int64) (ImportByTaskRow
 		&i.Import.PaceRows,
 		&i.Import.PaceBytes,
 		&i.Import.BusySeconds,
+		&i.Import.Kind,
+		&i.Import.Pattern,
+		&i.Import.Alphabet,
+		&i.Import.IdempotencyKey,
 		&i.ID,
 		&i.AskedAt,
 		&i.Reasons,
@@ -475,7 +479,7 @@ func (q *Queries) ImportClock(ctx context.Context, pool int32) (ImportClockRow, 
 }
 
 const ImportsBefore = `-- name: ImportsBefore :many
-SELECT i.task, i.pool, i.pool_id, i.file_name, i.media_type, i.status, i.error, i.layout, i.bytes, i.bytes_done, i.lines_done, i.rows, i.added, i.moved, i.unchanged, i.refused, i.attempts, i.body_kept, i.created_at, i.touched_at, i.started_at, i.finished_at, i.options, i.dry_run, i.text_done, i.reader, i.seen_kept, i.actor, i.keep_seconds, i.dropped_at, i.pace_at, i.pace_seconds, i.pace_rows, i.pace_bytes, i.busy_seconds, coalesce(p.id, i.pool_id)::text AS id, clock_timestamp()::timestamptz AS asked_at,
+SELECT i.task, i.pool, i.pool_id, i.file_name, i.media_type, i.status, i.error, i.layout, i.bytes, i.bytes_done, i.lines_done, i.rows, i.added, i.moved, i.unchanged, i.refused, i.attempts, i.body_kept, i.created_at, i.touched_at, i.started_at, i.finished_at, i.options, i.dry_run, i.text_done, i.reader, i.seen_kept, i.actor, i.keep_seconds, i.dropped_at, i.pace_at, i.pace_seconds, i.pace_rows, i.pace_bytes, i.busy_seconds, i.kind, i.pattern, i.alphabet, i.idempotency_key, coalesce(p.id, i.pool_id)::text AS id, clock_timestamp()::timestamptz AS asked_at,
        (SELECT jsonb_object_agg(r.reason, r.n) FROM import_reasons r WHERE r.task = i.task)::jsonb AS reasons
   FROM imports i LEFT JOIN pools p ON p.pool = i.pool
  WHERE i.task < $1 AND i.status <> 'receiving'
@@ -551,6 +555,10 @@ func (q *Queries) ImportsBefore(ctx context.Context, arg ImportsBeforeParams) ([
 			&i.Import.PaceRows,
 			&i.Import.PaceBytes,
 			&i.Import.BusySeconds,
+			&i.Import.Kind,
+			&i.Import.Pattern,
+			&i.Import.Alphabet,
+			&i.Import.IdempotencyKey,
 			&i.ID,
 			&i.AskedAt,
 			&i.Reasons,
@@ -566,7 +574,7 @@ func (q *Queries) ImportsBefore(ctx context.Context, arg ImportsBeforeParams) ([
 }
 
 const ImportsOfPool = `-- name: ImportsOfPool :many
-SELECT i.task, i.pool, i.pool_id, i.file_name, i.media_type, i.status, i.error, i.layout, i.bytes, i.bytes_done, i.lines_done, i.rows, i.added, i.moved, i.unchanged, i.refused, i.attempts, i.body_kept, i.created_at, i.touched_at, i.started_at, i.finished_at, i.options, i.dry_run, i.text_done, i.reader, i.seen_kept, i.actor, i.keep_seconds, i.dropped_at, i.pace_at, i.pace_seconds, i.pace_rows, i.pace_bytes, i.busy_seconds, p.id, clock_timestamp()::timestamptz AS asked_at,
+SELECT i.task, i.pool, i.pool_id, i.file_name, i.media_type, i.status, i.error, i.layout, i.bytes, i.bytes_done, i.lines_done, i.rows, i.added, i.moved, i.unchanged, i.refused, i.attempts, i.body_kept, i.created_at, i.touched_at, i.started_at, i.finished_at, i.options, i.dry_run, i.text_done, i.reader, i.seen_kept, i.actor, i.keep_seconds, i.dropped_at, i.pace_at, i.pace_seconds, i.pace_rows, i.pace_bytes, i.busy_seconds, i.kind, i.pattern, i.alphabet, i.idempotency_key, p.id, clock_timestamp()::timestamptz AS asked_at,
        (SELECT jsonb_object_agg(r.reason, r.n) FROM import_reasons r WHERE r.task = i.task)::jsonb AS reasons
   FROM imports i JOIN pools p ON p.pool = i.pool
  WHERE p.id = $1 AND i.task < $2 AND i.status <> 'receiving'
@@ -639,6 +647,10 @@ func (q *Queries) ImportsOfPool(ctx context.Context, arg ImportsOfPoolParams) ([
 			&i.Import.PaceRows,
 			&i.Import.PaceBytes,
 			&i.Import.BusySeconds,
+			&i.Import.Kind,
+			&i.Import.Pattern,
+			&i.Import.Alphabet,
+			&i.Import.IdempotencyKey,
 			&i.ID,
 			&i.AskedAt,
 			&i.Reasons,
@@ -703,6 +715,17 @@ func (q *Queries) LockImportsOf(ctx context.Context, pool int32) (bool, error) {
 	var pg_try_advisory_lock bool
 	err := row.Scan(&pg_try_advisory_lock)
 	return pg_try_advisory_lock, err
+}
+
+const LockPoolOfImport = `-- name: LockPoolOfImport :one
+SELECT p.pool FROM pools p WHERE p.pool = (SELECT i.pool FROM imports i WHERE i.task = $1) FOR UPDATE
+`
+
+func (q *Queries) LockPoolOfImport(ctx context.Context, task int64) (int32, error) {
+	row := q.db.QueryRow(ctx, LockPoolOfImport, task)
+	var pool int32
+	err := row.Scan(&pool)
+	return pool, err
 }
 
 const LotNumbers = `-- name: LotNumbers :many
@@ -898,6 +921,17 @@ func (q *Queries) PartOfImport(ctx context.Context, arg PartOfImportParams) (Par
 	var i PartOfImportRow
 	err := row.Scan(&i.FirstByte, &i.Body)
 	return i, err
+}
+
+const PoolOfImport = `-- name: PoolOfImport :one
+SELECT pool FROM imports WHERE task = $1
+`
+
+func (q *Queries) PoolOfImport(ctx context.Context, task int64) (int32, error) {
+	row := q.db.QueryRow(ctx, PoolOfImport, task)
+	var pool int32
+	err := row.Scan(&pool)
+	return pool, err
 }
 
 const RefusalsAfter = `-- name: RefusalsAfter :many

@@ -196,7 +196,7 @@ func (q *Queries) HandBack(ctx context.Context, arg HandBackParams) error {
 }
 
 const HeldRuns = `-- name: HeldRuns :many
-SELECT p.pool, p.id, p.campaign, p.name, p.description, p.parameter_name, p.notify_below, p.notify, p.multi_use, p.check_issued, p.validity, p.processing, p.state, p.mode, p.grant_no, p.revision, p.version, p.created_at, p.launched_at, p.archived_at, p.issue_start, p.issue_end, c.id AS campaign_id, l.pool, l.lot, l.size, l.done, l.issue_start, l.issue_end, l.available_from, l.available_till, l.import, l.revision, l.created_at, l.moved, r.lo, r.next, r.hi, r.grant_no
+SELECT p.pool, p.id, p.campaign, p.name, p.description, p.parameter_name, p.notify_below, p.notify, p.multi_use, p.check_issued, p.validity, p.processing, p.state, p.mode, p.grant_no, p.revision, p.version, p.created_at, p.launched_at, p.archived_at, p.issue_start, p.issue_end, c.id AS campaign_id, l.pool, l.lot, l.size, l.done, l.issue_start, l.issue_end, l.available_from, l.available_till, l.import, l.revision, l.created_at, l.moved, l.generator, l.gen_from, r.lo, r.next, r.hi, r.grant_no
   FROM runs r
   JOIN pools p ON p.pool = r.pool
   JOIN campaigns c ON c.campaign = p.campaign
@@ -260,6 +260,8 @@ func (q *Queries) HeldRuns(ctx context.Context, partition *int32) ([]HeldRunsRow
 			&i.Lot.Revision,
 			&i.Lot.CreatedAt,
 			&i.Lot.Moved,
+			&i.Lot.Generator,
+			&i.Lot.GenFrom,
 			&i.Lo,
 			&i.Next,
 			&i.Hi,
@@ -319,7 +321,8 @@ func (q *Queries) LockRuns(ctx context.Context, arg LockRunsParams) error {
 const LookUp = `-- name: LookUp :many
 SELECT k.idx::int AS idx, k.lot::int AS lot, k.seq::bigint AS seq, k.issued_at::timestamptz AS issued_at,
        k.valid_from::timestamptz AS valid_from, k.valid_until::timestamptz AS valid_until,
-       k.customer_id::text AS customer_id, k.context::bytea AS context, k.code::text AS code
+       k.customer_id::text AS customer_id, k.context::bytea AS context,
+       coalesce(k.code, '')::text AS code, k.generator::uuid AS generator, coalesce(k.number, 0)::bigint AS number
   FROM look_up($1::int[], $2::text[]) AS k
 `
 
@@ -338,6 +341,8 @@ type LookUpRow struct {
 	CustomerID string
 	Context    []byte
 	Code       string
+	Generator  pgtype.UUID
+	Number     int64
 }
 
 func (q *Queries) LookUp(ctx context.Context, arg LookUpParams) ([]LookUpRow, error) {
@@ -359,6 +364,8 @@ func (q *Queries) LookUp(ctx context.Context, arg LookUpParams) ([]LookUpRow, er
 			&i.CustomerID,
 			&i.Context,
 			&i.Code,
+			&i.Generator,
+			&i.Number,
 		); err != nil {
 			return nil, err
 		}
@@ -371,7 +378,7 @@ func (q *Queries) LookUp(ctx context.Context, arg LookUpParams) ([]LookUpRow, er
 }
 
 const LotsOf = `-- name: LotsOf :many
-SELECT pool, lot, size, done, issue_start, issue_end, available_from, available_till, import, revision, created_at, moved FROM lots WHERE pool = $1 AND lot = ANY ($2::int[])
+SELECT pool, lot, size, done, issue_start, issue_end, available_from, available_till, import, revision, created_at, moved, generator, gen_from FROM lots WHERE pool = $1 AND lot = ANY ($2::int[])
 `
 
 type LotsOfParams struct {
@@ -401,6 +408,8 @@ func (q *Queries) LotsOf(ctx context.Context, arg LotsOfParams) ([]Lot, error) {
 			&i.Revision,
 			&i.CreatedAt,
 			&i.Moved,
+			&i.Generator,
+			&i.GenFrom,
 		); err != nil {
 			return nil, err
 		}
@@ -625,7 +634,7 @@ func (q *Queries) Resolve(ctx context.Context, arg ResolveParams) (ResolveRow, e
 }
 
 const RunsWhole = `-- name: RunsWhole :many
-SELECT l.pool, l.lot, l.size, l.done, l.issue_start, l.issue_end, l.available_from, l.available_till, l.import, l.revision, l.created_at, l.moved, r.lo, r.next, r.hi, r.grant_no, coalesce(r.partition, 0)::int AS holder
+SELECT l.pool, l.lot, l.size, l.done, l.issue_start, l.issue_end, l.available_from, l.available_till, l.import, l.revision, l.created_at, l.moved, l.generator, l.gen_from, r.lo, r.next, r.hi, r.grant_no, coalesce(r.partition, 0)::int AS holder
   FROM runs r JOIN lots l ON l.pool = r.pool AND l.lot = r.lot
  WHERE r.pool = ANY ($1::int[]) AND r.next < r.hi AND r.issue_end > $2::timestamptz AND r.available_till > $2
  ORDER BY r.pool, r.issue_end, r.available_till, r.lot, r.lo
@@ -668,6 +677,8 @@ func (q *Queries) RunsWhole(ctx context.Context, arg RunsWholeParams) ([]RunsWho
 			&i.Lot.Revision,
 			&i.Lot.CreatedAt,
 			&i.Lot.Moved,
+			&i.Lot.Generator,
+			&i.Lot.GenFrom,
 			&i.Lo,
 			&i.Next,
 			&i.Hi,

@@ -31,6 +31,16 @@ type Code struct {
 	Code string
 }
 
+type Generator struct {
+	Pool      int32
+	Generator pgtype.UUID
+	Pattern   string
+	Alphabet  string
+	Key       []byte
+	Made      int64
+	CreatedAt pgtype.Timestamptz
+}
+
 type History struct {
 	Entry    int64
 	At       pgtype.Timestamptz
@@ -44,41 +54,45 @@ type History struct {
 }
 
 type Import struct {
-	Task        int64
-	Pool        int32
-	PoolID      string
-	FileName    string
-	MediaType   string
-	Status      string
-	Error       string
-	Layout      []byte
-	Bytes       int64
-	BytesDone   int64
-	LinesDone   int64
-	Rows        int64
-	Added       int64
-	Moved       int64
-	Unchanged   int64
-	Refused     int64
-	Attempts    int32
-	BodyKept    bool
-	CreatedAt   pgtype.Timestamptz
-	TouchedAt   pgtype.Timestamptz
-	StartedAt   pgtype.Timestamptz
-	FinishedAt  pgtype.Timestamptz
-	Options     []byte
-	DryRun      bool
-	TextDone    *int64
-	Reader      int32
-	SeenKept    bool
-	Actor       string
-	KeepSeconds int64
-	DroppedAt   pgtype.Timestamptz
-	PaceAt      pgtype.Timestamptz
-	PaceSeconds float64
-	PaceRows    float64
-	PaceBytes   float64
-	BusySeconds float64
+	Task           int64
+	Pool           int32
+	PoolID         string
+	FileName       string
+	MediaType      string
+	Status         string
+	Error          string
+	Layout         []byte
+	Bytes          int64
+	BytesDone      int64
+	LinesDone      int64
+	Rows           int64
+	Added          int64
+	Moved          int64
+	Unchanged      int64
+	Refused        int64
+	Attempts       int32
+	BodyKept       bool
+	CreatedAt      pgtype.Timestamptz
+	TouchedAt      pgtype.Timestamptz
+	StartedAt      pgtype.Timestamptz
+	FinishedAt     pgtype.Timestamptz
+	Options        []byte
+	DryRun         bool
+	TextDone       *int64
+	Reader         int32
+	SeenKept       bool
+	Actor          string
+	KeepSeconds    int64
+	DroppedAt      pgtype.Timestamptz
+	PaceAt         pgtype.Timestamptz
+	PaceSeconds    float64
+	PaceRows       float64
+	PaceBytes      float64
+	BusySeconds    float64
+	Kind           string
+	Pattern        string
+	Alphabet       string
+	IdempotencyKey *string
 }
 
 type ImportPart struct {
@@ -131,6 +145,8 @@ type Lot struct {
 	Revision      int64
 	CreatedAt     pgtype.Timestamptz
 	Moved         int64
+	Generator     pgtype.UUID
+	GenFrom       *int64
 }
 
 type LotChange struct {
@@ -174,6 +190,16 @@ type Pool struct {
 	ArchivedAt    pgtype.Timestamptz
 	IssueStart    pgtype.Timestamptz
 	IssueEnd      pgtype.Timestamptz
+}
+
+type Replenishment struct {
+	Pool         int32
+	Below        int64
+	Count        int64
+	Pattern      string
+	Alphabet     string
+	MaxGuessOdds float64
+	Stopped      string
 }
 
 type Run struct {

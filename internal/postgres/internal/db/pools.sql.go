@@ -245,7 +245,9 @@ func (q *Queries) DeleteCodes(ctx context.Context, arg DeleteCodesParams) (int64
 const DeletePool = `-- name: DeletePool :exec
 WITH r AS (DELETE FROM runs WHERE runs.pool = $1),
      l AS (DELETE FROM lots WHERE lots.pool = $1),
-     c AS (DELETE FROM lot_changes WHERE lot_changes.pool = $1)
+     c AS (DELETE FROM lot_changes WHERE lot_changes.pool = $1),
+     g AS (DELETE FROM generators WHERE generators.pool = $1),
+     f AS (DELETE FROM replenishments WHERE replenishments.pool = $1)
 DELETE FROM pools WHERE pools.pool = $1
 `
 
@@ -344,7 +346,8 @@ func (q *Queries) LockPool(ctx context.Context, id string) (int32, error) {
 }
 
 const PoolByID = `-- name: PoolByID :one
-SELECT p.pool, p.id, p.campaign, p.name, p.description, p.parameter_name, p.notify_below, p.notify, p.multi_use, p.check_issued, p.validity, p.processing, p.state, p.mode, p.grant_no, p.revision, p.version, p.created_at, p.launched_at, p.archived_at, p.issue_start, p.issue_end, c.id AS campaign_id
+SELECT p.pool, p.id, p.campaign, p.name, p.description, p.parameter_name, p.notify_below, p.notify, p.multi_use, p.check_issued, p.validity, p.processing, p.state, p.mode, p.grant_no, p.revision, p.version, p.created_at, p.launched_at, p.archived_at, p.issue_start, p.issue_end, c.id AS campaign_id,
+       (SELECT to_jsonb(r) FROM replenishments r WHERE r.pool = p.pool)::jsonb AS replenish
   FROM pools p JOIN campaigns c ON c.campaign = p.campaign
  WHERE p.id = $1
 `
@@ -352,6 +355,7 @@ SELECT p.pool, p.id, p.campaign, p.name, p.description, p.parameter_name, p.noti
 type PoolByIDRow struct {
 	Pool       Pool
 	CampaignID string
+	Replenish  []byte
 }
 
 func (q *Queries) PoolByID(ctx context.Context, id string) (PoolByIDRow, error) {
@@ -381,12 +385,14 @@ func (q *Queries) PoolByID(ctx context.Context, id string) (PoolByIDRow, error) 
 		&i.Pool.IssueStart,
 		&i.Pool.IssueEnd,
 		&i.CampaignID,
+		&i.Replenish,
 	)
 	return i, err
 }
 
 const PoolsAfter = `-- name: PoolsAfter :many
-SELECT p.pool, p.id, p.campaign, p.name, p.description, p.parameter_name, p.notify_below, p.notify, p.multi_use, p.check_issued, p.validity, p.processing, p.state, p.mode, p.grant_no, p.revision, p.version, p.created_at, p.launched_at, p.archived_at, p.issue_start, p.issue_end, c.id AS campaign_id
+SELECT p.pool, p.id, p.campaign, p.name, p.description, p.parameter_name, p.notify_below, p.notify, p.multi_use, p.check_issued, p.validity, p.processing, p.state, p.mode, p.grant_no, p.revision, p.version, p.created_at, p.launched_at, p.archived_at, p.issue_start, p.issue_end, c.id AS campaign_id,
+       (SELECT to_jsonb(r) FROM replenishments r WHERE r.pool = p.pool)::jsonb AS replenish
   FROM pools p JOIN campaigns c ON c.campaign = p.campaign
  WHERE p.id > $1
    AND ($2::text = '' OR c.id = $2)
@@ -407,6 +413,7 @@ type PoolsAfterParams struct {
 type PoolsAfterRow struct {
 	Pool       Pool
 	CampaignID string
+	Replenish  []byte
 }
 
 func (q *Queries) PoolsAfter(ctx context.Context, arg PoolsAfterParams) ([]PoolsAfterRow, error) {
@@ -449,6 +456,7 @@ func (q *Queries) PoolsAfter(ctx context.Context, arg PoolsAfterParams) ([]Pools
 			&i.Pool.IssueStart,
 			&i.Pool.IssueEnd,
 			&i.CampaignID,
+			&i.Replenish,
 		); err != nil {
 			return nil, err
 		}
