@@ -6,6 +6,7 @@ import (
 	"math"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -19,7 +20,7 @@ import (
 
 const (
 	// warming is how long a load runs before it is measured.
-	warming   = 500 * time.Millisecond
+	warming   = 2 * time.Second
 	measuring = 4 * time.Second
 	// firstTime is how long the first load runs, for nothing: until a broker has
 	// compiled what it does for small requests, it takes the processor to itself.
@@ -99,14 +100,16 @@ func (w *world) latency(ctx context.Context, rate float64, measuring time.Durati
 	return summary(rate, time.Since(l.start), total, l.latencies), nil
 }
 
-// settle lets servers of our own write out what was done at full speed before,
-// so that it is not the load measured next that waits for it.
+// settle lets servers of our own clean up and write out what was done at full
+// speed before, so that it is not the load measured next that waits for it.
 func (w *world) settle(ctx context.Context) error {
 	if w.DatabaseURL != "" {
 		return nil
 	}
-	if _, err := w.db.Exec(ctx, "CHECKPOINT"); err != nil {
-		return fmt.Errorf("checkpoint: %w", err)
+	for _, statement := range []string{"VACUUM (ANALYZE)", "CHECKPOINT"} {
+		if _, err := w.db.Exec(ctx, statement); err != nil {
+			return fmt.Errorf("%s: %w", strings.ToLower(statement), err)
+		}
 	}
 	syscall.Sync()
 	return nil

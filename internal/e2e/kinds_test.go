@@ -85,6 +85,7 @@ func TestWindows(t *testing.T) {
 		w.AddCodes("p", prefix, n)
 		w.exec(`UPDATE lots SET issue_start = clock_timestamp() + $1::interval, issue_end = clock_timestamp() + $2::interval
 			WHERE lot = (SELECT max(lot) FROM lots)`, start, end)
+		w.exec(`UPDATE runs r SET issue_start = l.issue_start, issue_end = l.issue_end FROM lots l WHERE l.pool = r.pool AND l.lot = r.lot`)
 	}
 	lot("late", 2, "-1 day", "2 days")
 	lot("soon", 2, "-1 day", "1 day")

@@ -27,7 +27,7 @@ const (
 	// under way may be waiting for a lock.
 	patience = 10 * time.Millisecond
 	// gathering is for how long nobody must have come before a transaction begins.
-	gathering = 50 * time.Microsecond
+	gathering = 120 * time.Microsecond
 	// fullGroup is the number of requests from which a transaction takes no
 	// further partition in: larger gains nothing and holds locks longer.
 	fullGroup = 1000

@@ -169,6 +169,7 @@ func TestRefillAtOpening(t *testing.T) {
 	store.fault = func(step string, effect func() error) error {
 		if step == "refill" {
 			w.Exec("UPDATE lots SET issue_start = clock_timestamp() WHERE issue_start > clock_timestamp()")
+			w.Exec("UPDATE runs r SET issue_start = l.issue_start FROM lots l WHERE l.pool = r.pool AND l.lot = r.lot")
 		}
 		return effect()
 	}

@@ -23,7 +23,7 @@ const (
 	// fullFerry bounds a shared request, in bytes.
 	fullFerry = 512 << 10
 	// boarding is for how long nobody must have come before a request leaves.
-	boarding = 50 * time.Microsecond
+	boarding = 120 * time.Microsecond
 )
 
 // parcel is a batch on its way to a partition.
