@@ -34,6 +34,9 @@ func (i *Issuer) attempt(ctx context.Context, group []*ticket) error {
 	}
 	for range 8 {
 		done, err := a.round(ctx)
+		if err != nil {
+			i.clock.doubt()
+		}
 		if done || err != nil {
 			return err
 		}
@@ -71,10 +74,7 @@ func (a *attempt) prepare(ctx context.Context) error {
 			}
 		}
 	}
-	start := time.Now()
-	var err error
-	a.known, a.now, err = a.i.lookUp(ctx, a.group)
-	a.i.metrics.step(stepLookUp, start)
+	err := a.lookUp(ctx)
 	for _, t := range a.group {
 		for id := range t.pools {
 			switch b := t.p.buffers[id]; {
@@ -84,6 +84,30 @@ func (a *attempt) prepare(ctx context.Context) error {
 				a.whole[id] = true
 			}
 		}
+	}
+	return err
+}
+
+// lookUp finds the stored issuances, and the time. A small group does without
+// while there were none of late: that none is stored is then said by the unique
+// key when the plan is committed (ErrRaced), and the group is decided again.
+func (a *attempt) lookUp(ctx context.Context) error {
+	requests := 0
+	for _, t := range a.group {
+		requests += len(t.asked())
+	}
+	if requests < spread {
+		if now, ok := a.i.clock.now(); ok {
+			a.now = now
+			return nil
+		}
+	}
+	start := time.Now()
+	var err error
+	a.known, a.now, err = a.i.lookUp(ctx, a.group)
+	a.i.metrics.step(stepLookUp, start)
+	if err == nil {
+		a.i.clock.set(a.now, start)
 	}
 	return err
 }
@@ -334,5 +358,6 @@ func (a *attempt) finish(plan *domain.Plan, pools map[string]*domain.Pool) {
 		}
 		t.p.topUp(t.pools, plan.At)
 	}
+	a.i.clock.saw(plan.Outcomes)
 	a.i.metrics.group(len(a.group))
 }

@@ -1,7 +1,7 @@
--- A request was rejected after it had its code.
+-- A request was rejected after it had its code. (A second's difference is allowed: so old may a decision's time be when it is committed, and only then is the issuance found.)
 -- Do: the issue counts; report the event: the stored issuance was not looked for.
 SELECT o.part AS partition, o.off AS offset, o.pool, o.request, i.lot, i.seq, i.issued_at, o.at AS rejected_at
   FROM audit_outcomes o
   JOIN pools p ON p.id = o.pool
   JOIN issuances i ON i.pool = p.pool AND i.request_id = o.request AND i.customer_id = o.customer
- WHERE NOT o.issued AND o.at > i.issued_at
+ WHERE NOT o.issued AND o.at > i.issued_at + interval '1 second'
