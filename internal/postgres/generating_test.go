@@ -343,12 +343,12 @@ func TestUploadedOrGenerated(t *testing.T) {
 
 	// The database holds it against whoever does not ask.
 	for sql, says := range map[string]string{
-		"SELECT add_lot(pool, 9999, 1, NULL, NULL, NULL, NULL, NULL) FROM pools WHERE id = 'gen'":                                                                                     "PP006",
-		"SELECT generate_lot(pool, gen_random_uuid(), '#', 'ab', decode(repeat('00', 32), 'hex'), 0, 1, NULL, NULL, NULL, NULL, 'generation', 'test', NULL) FROM pools WHERE id = 'file'":     "PP006",
-		"INSERT INTO lots (pool, lot, size, revision, created_at, generator, gen_from) SELECT pool, 9998, 1, 1, now(), gen_random_uuid(), 0 FROM pools WHERE id = 'mixed'":            "PP006",
-		"INSERT INTO lots (pool, lot, size, revision, created_at, generator) SELECT pool, 9997, 1, 1, now(), gen_random_uuid() FROM pools WHERE id = 'gen'":                           "lots_generated_whole",
-		"INSERT INTO generators (pool, generator, pattern, alphabet, key, created_at) SELECT pool, gen_random_uuid(), pattern, alphabet, key, now() FROM generators WHERE made = 5":   "generators_pattern_key",
-		"INSERT INTO generators (pool, generator, pattern, alphabet, key, created_at) SELECT pool, gen_random_uuid(), 'x', 'ab', '\\x00', now() FROM pools WHERE id = 'gen' AND true": "generators_key_whole",
+		"SELECT add_lot(pool, 9999, 1, NULL, NULL, NULL, NULL, NULL) FROM pools WHERE id = 'gen'":                                                                                         "PP006",
+		"SELECT generate_lot(pool, gen_random_uuid(), '#', 'ab', decode(repeat('00', 32), 'hex'), 0, 1, NULL, NULL, NULL, NULL, 'generation', 'test', NULL) FROM pools WHERE id = 'file'": "PP006",
+		"INSERT INTO lots (pool, lot, size, revision, created_at, generator, gen_from) SELECT pool, 9998, 1, 1, now(), gen_random_uuid(), 0 FROM pools WHERE id = 'mixed'":                "PP006",
+		"INSERT INTO lots (pool, lot, size, revision, created_at, generator) SELECT pool, 9997, 1, 1, now(), gen_random_uuid() FROM pools WHERE id = 'gen'":                               "lots_generated_whole",
+		"INSERT INTO generators (pool, generator, pattern, alphabet, key, created_at) SELECT pool, gen_random_uuid(), pattern, alphabet, key, now() FROM generators WHERE made = 5":       "generators_pattern_key",
+		"INSERT INTO generators (pool, generator, pattern, alphabet, key, created_at) SELECT pool, gen_random_uuid(), 'x', 'ab', '\\x00', now() FROM pools WHERE id = 'gen' AND true":     "generators_key_whole",
 	} {
 		if strings.Contains(sql, "'mixed'") {
 			d.Create("mixed")
