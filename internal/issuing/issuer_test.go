@@ -168,8 +168,7 @@ func TestRefillAtOpening(t *testing.T) {
 	store := &faulty{Store: w.store}
 	store.fault = func(step string, effect func() error) error {
 		if step == "refill" {
-			w.Exec("UPDATE lots SET issue_start = clock_timestamp() WHERE issue_start > clock_timestamp()")
-			w.Exec("UPDATE runs r SET issue_start = l.issue_start FROM lots l WHERE l.pool = r.pool AND l.lot = r.lot")
+			w.Exec("WITH o AS (UPDATE lots SET issue_start = clock_timestamp() WHERE issue_start > clock_timestamp() RETURNING pool, lot, issue_start) UPDATE runs r SET issue_start = o.issue_start FROM o WHERE r.pool = o.pool AND r.lot = o.lot")
 		}
 		return effect()
 	}
