@@ -9,16 +9,14 @@ import (
 	"promopool/internal/domain"
 )
 
-// Bounds of a chunk, which is one transaction, or several where codes move. A row
-// of lots is written for every distinct window, and one of runs for every code
-// that moves, while the pool is locked: hence their bounds.
+// Bounds of a chunk, which is one transaction. A row of lots is written for every
+// distinct window while the pool is locked: hence their bound.
 const (
 	chunkRows      = 50_000
 	firstChunkRows = 2_000 // of a file, so that its first codes can be issued at once
 	leastChunkRows = 100
 	growth         = 25
 	chunkWindows   = 10_000
-	stepMoves      = 2_000
 	chunkBytes     = 8 << 20
 )
 
@@ -32,8 +30,7 @@ const (
 type chunk struct {
 	rows   []Row
 	end    Position
-	began  int64 // bytes of the file before its first row, at least
-	done   int64 // and before end
+	done   int64 // bytes of the file before end, at least
 	layout *domain.Layout
 	last   bool
 }
@@ -77,7 +74,7 @@ func readChunk(p *Parser, rows int) (chunk, error) {
 type Found struct {
 	Place  domain.Place
 	Window domain.Window
-	Named  bool // by a row before, which added, moved or left it
+	Named  bool // by a row before, which added, moves or left it
 	Issued bool // in a single-use pool, once and for all
 }
 
@@ -87,12 +84,18 @@ type Lot struct {
 	Codes  []string // in the order of the file
 }
 
-// Move is a code that is to get other dates, unless it turns out to be issued.
+// Move is a code that is to get other dates.
 type Move struct {
-	Code    string
-	From    domain.Place
-	Window  domain.Window
-	Refusal domain.Refusal // if it is issued
+	Code   string
+	From   domain.Place
+	Window domain.Window
+	Line   int64  // of its row
+	Row    string // as it came, for the report if the code turns out to be issued
+}
+
+// Refusal is what becomes of the row when the code cannot move.
+func (m *Move) Refusal(why domain.RefusalReason) domain.Refusal {
+	return domain.Refusal{Line: m.Line, Reason: why, Value: keep(m.Code, maxValue), Row: m.Row}
 }
 
 // Step is what one transaction makes true of an import.
@@ -110,16 +113,14 @@ type Step struct {
 	Last      bool // the file ends here
 }
 
-// decide says what becomes of a chunk's rows from one on, at the given time.
-// found are the codes among them that the pool has. It stops at the bound of
-// moves, and returns where.
-func decide(c chunk, from int, now time.Time, multiUse bool, found map[string]Found) (Step, int) {
-	s := Step{At: now, Layout: c.layout}
+// decide says what becomes of a chunk's rows at the given time. found are the
+// codes among them that the pool has.
+func decide(c chunk, now time.Time, multiUse bool, found map[string]Found) Step {
+	s := Step{At: now, End: c.end, Done: c.done, Layout: c.layout, Rows: int64(len(c.rows)), Last: c.last}
 	lots := make(map[domain.Window]int)
-	seen := make(map[string]struct{}, len(c.rows)-from)
-	at := from
-	for ; at < len(c.rows) && len(s.Moves) < stepMoves; at++ {
-		row := &c.rows[at]
+	seen := make(map[string]struct{}, len(c.rows))
+	for i := range c.rows {
+		row := &c.rows[i]
 		have, known := found[row.Code]
 		switch why := verdict(row, now, multiUse, seen, have, known); {
 		case why != "":
@@ -128,18 +129,13 @@ func decide(c chunk, from int, now time.Time, multiUse bool, found map[string]Fo
 		case known && have.Window == row.Window:
 			s.Unchanged = append(s.Unchanged, row.Code)
 		case known:
-			s.Moves = append(s.Moves, Move{Code: row.Code, From: have.Place, Window: row.Window, Refusal: refusal(row, domain.AlreadyIssued)})
+			s.Moves = append(s.Moves, Move{Code: row.Code, From: have.Place, Window: row.Window, Line: row.Line, Row: keep(row.Raw, maxRaw)})
 		default:
 			s.add(lots, row)
 		}
 		seen[row.Code] = struct{}{}
 	}
-	s.Rows = int64(at - from)
-	s.End, s.Done, s.Last = c.end, c.done, c.last
-	if at < len(c.rows) {
-		s.End, s.Done, s.Last = c.rows[at-1].End, c.began, false
-	}
-	return s, at
+	return s
 }
 
 func (s *Step) add(lots map[domain.Window]int, row *Row) {

@@ -171,7 +171,7 @@ func (w *world) settled() {
 		w.Error(err)
 	}
 	deadline := time.Now().Add(10 * time.Second)
-	for w.count(`SELECT count(*) FROM import_parts`)+w.count(`SELECT count(*) FROM imports WHERE body_kept`)+w.count(`SELECT count(*) FROM import_seen`) > 0 {
+	for w.count(`SELECT count(*) FROM import_parts`)+w.count(`SELECT count(*) FROM imports WHERE body_kept`)+w.count(`SELECT count(*) FROM import_seen`)+w.count(`SELECT count(*) FROM import_moves`) > 0 {
 		if time.Now().After(deadline) {
 			w.Fatal("files are kept")
 		}

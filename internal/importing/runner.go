@@ -30,6 +30,9 @@ var (
 	ErrGenerated = errors.New("the pool takes no files: its codes are generated")
 	// ErrEnded: the import was ended by someone else; nothing was changed.
 	ErrEnded = errors.New("the import has been ended")
+	// ErrBusy: the pool, or codes of it, were locked for too long; nothing was
+	// changed.
+	ErrBusy = errors.New("the pool is busy")
 )
 
 // Store keeps imports.
@@ -52,6 +55,9 @@ type Store interface {
 	// their process is dead, files that are kept no longer, and what the dead have
 	// left of DropSeen.
 	SweepImports(ctx context.Context, stale time.Duration) error
+	// Gather lays codes that moves have left scattered down anew, in short
+	// transactions, in pools that nobody imports into.
+	Gather(ctx context.Context) error
 }
 
 // Session is the sole right to work on an import, and on imports into its
@@ -65,12 +71,15 @@ type Session interface {
 	Now(ctx context.Context) (now time.Time, multiUse bool, err error)
 	// Find returns those of the codes that the pool has.
 	Find(ctx context.Context, codes []string) (map[string]Found, error)
-	// Commit makes a step true, durably on return. Codes to be moved that are
-	// issued by then are refused. ErrClash, ErrPoolClosed, ErrEnded.
+	// Commit makes a step true, durably on return, but for its moves, which it
+	// notes: they are none of the rows counted so far. The import ends with its
+	// last step if none are noted. ErrClash, ErrPoolClosed, ErrEnded, ErrBusy.
 	Commit(ctx context.Context, s Step) (Result, error)
-	// Gather lays codes that moves have left scattered down anew, in short
-	// transactions.
-	Gather(ctx context.Context) error
+	// Move makes some thousand of the moves that are noted true, durably on return;
+	// codes that are issued by then are refused. Behind the last step, at whose
+	// place it is; the import ends with the last of them. ErrPoolClosed, ErrEnded,
+	// ErrBusy.
+	Move(ctx context.Context, last Step) (Result, error)
 	// Seen returns those of the codes that steps of this dry run had.
 	Seen(ctx context.Context, codes []string) ([]string, error)
 	// Rehearse counts a step of a dry run and remembers the codes that it
@@ -83,9 +92,11 @@ type Session interface {
 
 // Result is what has become true with a step.
 type Result struct {
-	Status  domain.ImportStatus
-	Moved   int64
-	Refused int64
+	Status    domain.ImportStatus
+	Added     int64
+	Moved     int64
+	Unchanged int64
+	Refused   int64
 }
 
 // Job is a claimed import.
@@ -275,27 +286,19 @@ func (r *Runner) fill(ctx context.Context, s Session) (domain.ImportStatus, erro
 		defer close(chunks)
 		unread = r.read(ctx, job, chunks)
 	}()
-	wary, moved := true, false
+	wary := true
 	for c := range chunks {
-		status := domain.ImportRunning
-		for at := 0; !status.Ended() && (at < len(c.rows) || c.last); {
-			if ctx.Err() != nil {
-				return "", ctx.Err()
-			}
-			res, next, err := r.advance(ctx, s, c, at, &wary)
-			switch {
-			case errors.Is(err, ErrPoolClosed), errors.Is(err, ErrGenerated):
-				return r.fail(ctx, s, err)
-			case err != nil:
-				return "", err
-			}
-			at, status, moved = next, res.Status, moved || res.Moved > 0
+		res, err := r.advance(ctx, s, c, &wary)
+		for err == nil && c.last && !res.Status.Ended() {
+			res, err = r.move(ctx, s, c)
 		}
-		if status.Ended() {
-			if moved && !job.Options.DryRun {
-				r.gather(ctx, s, job)
-			}
-			return status, nil
+		switch {
+		case errors.Is(err, ErrPoolClosed), errors.Is(err, ErrGenerated):
+			return r.fail(ctx, s, err)
+		case err != nil:
+			return "", err
+		case res.Status.Ended():
+			return res.Status, nil
 		}
 	}
 	if errors.Is(unread, ErrFile) {
@@ -321,7 +324,7 @@ func (r *Runner) read(ctx context.Context, job Job, chunks chan<- chunk) error {
 		if err != nil {
 			return err
 		}
-		c.began, c.done = done, max(c.done, done) // another release may have read further ahead
+		c.done = max(c.done, done) // another release may have read further ahead
 		done = c.done
 		select {
 		case chunks <- c:
@@ -335,60 +338,78 @@ func (r *Runner) read(ctx context.Context, job Job, chunks chan<- chunk) error {
 	}
 }
 
-// advance makes a chunk true from a row on, or says what would be, and returns up
-// to which.
-func (r *Runner) advance(ctx context.Context, s Session, c chunk, from int, wary *bool) (Result, int, error) {
-	if s.Job().Options.DryRun {
-		return r.rehearse(ctx, s, c, from)
+// advance makes a chunk true, or says what would be.
+func (r *Runner) advance(ctx context.Context, s Session, c chunk, wary *bool) (Result, error) {
+	if ctx.Err() != nil {
+		return Result{}, ctx.Err()
 	}
-	return r.step(ctx, s, c, from, wary)
+	if s.Job().Options.DryRun {
+		return r.rehearse(ctx, s, c)
+	}
+	return r.patiently(ctx, c, func(ctx context.Context) (Result, error) { return r.step(ctx, s, c, wary) })
 }
 
-// step makes a chunk true from a row on, and returns up to which. To look every
-// code up costs as much as to add it, and codes that the pool has are few as a
-// rule: they are looked up at first, and when the database has refused one, until
-// a chunk has none (wary).
-func (r *Runner) step(ctx context.Context, s Session, c chunk, from int, wary *bool) (Result, int, error) {
-	ctx, cancel := inHand(ctx)
+// move makes some of the moves true that the chunks have noted. They wait for the
+// whole file, so that they can be made in the order in which the codes lie: what
+// they leave between them is laid together on the way.
+func (r *Runner) move(ctx context.Context, s Session, c chunk) (Result, error) {
+	if ctx.Err() != nil {
+		return Result{}, ctx.Err()
+	}
+	return r.patiently(ctx, c, func(ctx context.Context) (Result, error) {
+		now, _, err := s.Now(ctx)
+		if err != nil {
+			return Result{}, err
+		}
+		return s.Move(ctx, Step{At: now, End: c.end, Done: c.done, Layout: c.layout, Last: true})
+	})
+}
+
+// patiently tries a transaction again while the pool is busy, and counts what it
+// has made true. The pool is free in between, each time for longer.
+func (r *Runner) patiently(ctx context.Context, c chunk, try func(context.Context) (Result, error)) (Result, error) {
+	hand, cancel := inHand(ctx)
 	defer cancel()
 	began := time.Now()
-	now, multiUse, err := s.Now(ctx)
-	if err != nil {
-		return Result{}, from, err
-	}
-	step, next := decide(c, from, now, multiUse, nil)
-	var res Result
-	if !*wary || step.Added == 0 {
-		res, err = s.Commit(ctx, step)
-		*wary = errors.Is(err, ErrClash)
-	}
-	if *wary && step.Added > 0 {
-		found, lookErr := s.Find(ctx, codes(step.Lots))
-		if lookErr != nil {
-			return Result{}, from, lookErr
-		}
-		*wary = len(found) > 0
-		step, next = decide(c, from, now, multiUse, found)
-		res, err = s.Commit(ctx, step)
+	res, err := try(hand)
+	for wait := retry; errors.Is(err, ErrBusy) && ctx.Err() == nil; wait = min(2*wait, poll) {
+		r.pause(ctx, wait)
+		res, err = try(hand)
 	}
 	if err != nil {
-		return Result{}, from, fmt.Errorf("commit rows up to line %d: %w", step.End.Line, err)
+		return Result{}, fmt.Errorf("commit rows up to line %d: %w", c.end.Line, err)
 	}
 	// Crash point: the step is true, and so is the position behind it.
 	r.seconds.Observe(time.Since(began).Seconds())
-	r.rows.WithLabelValues("added").Add(float64(step.Added))
+	r.rows.WithLabelValues("added").Add(float64(res.Added))
 	r.rows.WithLabelValues("moved").Add(float64(res.Moved))
-	r.rows.WithLabelValues("unchanged").Add(float64(len(step.Unchanged)))
+	r.rows.WithLabelValues("unchanged").Add(float64(res.Unchanged))
 	r.rows.WithLabelValues("refused").Add(float64(res.Refused))
-	return res, next, nil
+	return res, nil
 }
 
-// gather mends what moves have left of the lots that codes were taken from. What
-// is not mended is slower, not wrong, and the next import tries again.
-func (r *Runner) gather(ctx context.Context, s Session, job Job) {
-	if err := s.Gather(ctx); err != nil && ctx.Err() == nil {
-		r.log.Warn().Err(err).Int64("task", job.Task).Msg("lay scattered codes down anew, left to the next import")
+// step makes a chunk true. To look every code up costs as much as to add it, and
+// codes that the pool has are few as a rule: they are looked up at first, and when
+// the database has refused one, until a chunk has none (wary).
+func (r *Runner) step(ctx context.Context, s Session, c chunk, wary *bool) (Result, error) {
+	now, multiUse, err := s.Now(ctx)
+	if err != nil {
+		return Result{}, err
 	}
+	step := decide(c, now, multiUse, nil)
+	if !*wary || step.Added == 0 {
+		res, err := s.Commit(ctx, step)
+		if !errors.Is(err, ErrClash) {
+			return res, err
+		}
+		*wary = true
+	}
+	found, err := s.Find(ctx, codes(step.Lots))
+	if err != nil {
+		return Result{}, err
+	}
+	*wary = len(found) > 0
+	return s.Commit(ctx, decide(c, now, multiUse, found))
 }
 
 // inHand is the context of a chunk in hand: it outlives the order to stop, but
@@ -403,38 +424,37 @@ func inHand(ctx context.Context) (context.Context, context.CancelFunc) {
 	return chunk, func() { stop(); cancel() }
 }
 
-// rehearse says what step would make of a chunk from a row on, and fills
-// nothing. Codes that an earlier step had are not in the pool, so they are looked
-// up beside it.
-func (r *Runner) rehearse(ctx context.Context, s Session, c chunk, from int) (Result, int, error) {
+// rehearse says what step would make of a chunk, and fills nothing. Codes that an
+// earlier step had are not in the pool, so they are looked up beside it.
+func (r *Runner) rehearse(ctx context.Context, s Session, c chunk) (Result, error) {
 	ctx, cancel := inHand(ctx)
 	defer cancel()
 	now, multiUse, err := s.Now(ctx)
 	if err != nil {
-		return Result{}, from, err
+		return Result{}, err
 	}
-	step, _ := decide(c, from, now, multiUse, nil)
+	step := decide(c, now, multiUse, nil)
 	wanted := codes(step.Lots)
 	found, err := s.Find(ctx, wanted)
 	if err != nil {
-		return Result{}, from, err
+		return Result{}, err
 	}
 	seen, err := s.Seen(ctx, wanted)
 	if err != nil {
-		return Result{}, from, err
+		return Result{}, err
 	}
 	for _, code := range seen {
 		f := found[code]
 		f.Named = true
 		found[code] = f
 	}
-	step, next := decide(c, from, now, multiUse, found)
-	res, err := s.Rehearse(ctx, step, accepted(c.rows[from:next], step))
+	step = decide(c, now, multiUse, found)
+	res, err := s.Rehearse(ctx, step, accepted(c.rows, step))
 	if err != nil {
-		return Result{}, from, fmt.Errorf("rehearse rows up to line %d: %w", step.End.Line, err)
+		return Result{}, fmt.Errorf("rehearse rows up to line %d: %w", step.End.Line, err)
 	}
 	r.rows.WithLabelValues("rehearsed").Add(float64(step.Rows))
-	return res, next, nil
+	return res, nil
 }
 
 // accepted are the codes of a step's rows that are not refused.
@@ -472,6 +492,9 @@ func (r *Runner) sweep(ctx context.Context) {
 	for {
 		if err := r.store.SweepImports(ctx, staleUpload); err != nil && ctx.Err() == nil {
 			r.log.Warn().Err(err).Msg("sweep imports, retrying")
+		}
+		if err := r.store.Gather(ctx); err != nil && ctx.Err() == nil {
+			r.log.Warn().Err(err).Msg("lay scattered codes down anew, retrying")
 		}
 		select {
 		case <-ctx.Done():

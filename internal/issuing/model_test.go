@@ -24,6 +24,7 @@ func TestModel(t *testing.T) {
 		t.Repeat(map[string]func(*rapid.T){
 			"": func(*rapid.T) {}, "publish": m.publish, "work": m.work, "zombie": m.zombie, "takeover": m.takeover,
 			"crash": m.crash, "fill": m.fill, "archive": m.archive, "edit": m.edit, "window": m.window, "fault": m.fault,
+			"upload": m.upload, "gather": m.gather,
 		})
 		m.finish(t)
 	})
@@ -35,7 +36,8 @@ type model struct {
 	store  *faulty
 	people []*process
 	owners map[int]*part
-	past   []*part // owners that were taken over from and do not know it
+	past   []*part                 // owners that were taken over from and do not know it
+	dates  map[[2]string]time.Time // by pool and code: until when files said last that it may be issued
 
 	mu     sync.Mutex
 	faults map[string]bool // by step: after its effect; guarded by mu
@@ -45,7 +47,7 @@ var steps = []string{"claim", "resolve", "ranges", "held", "pools", "refill", "t
 
 func newModel(t *rapid.T, w *world) *model {
 	w.count = 2 // scarce below 800
-	m := &model{w: w, store: &faulty{Store: w.store}, owners: map[int]*part{}, faults: map[string]bool{}}
+	m := &model{w: w, store: &faulty{Store: w.store}, owners: map[int]*part{}, dates: map[[2]string]time.Time{}, faults: map[string]bool{}}
 	for k, size := range []int{rapid.IntRange(0, 30).Draw(t, "small"), 1000, 2} {
 		id := fmt.Sprintf("%s-%d", w.stream, k)
 		m.pools = append(m.pools, id)
@@ -279,4 +281,5 @@ func (m *model) finish(t *rapid.T) {
 		p.Close()
 	}
 	m.w.Check()
+	m.checkDates(t)
 }

@@ -94,6 +94,9 @@ var importErrors = map[string]error{
 	"PP005":          importing.ErrEnded,
 	"PP006":          importing.ErrGenerated,
 	"codes_code_key": importing.ErrClash,
+	"55P03":          importing.ErrBusy,
+	"40P01":          importing.ErrBusy,
+	"40001":          importing.ErrBusy,
 }
 
 func importError(err error) error {

@@ -291,6 +291,15 @@ const seenAtOnce = 50_000
 // DropSeen forgets the codes that are remembered of an import's file.
 func (s *Store) DropSeen(ctx context.Context, task int64) error {
 	for {
+		n, err := s.q.DropMoves(ctx, db.DropMovesParams{Task: task, AtMost: seenAtOnce})
+		if err != nil {
+			return asked(err)
+		}
+		if n < seenAtOnce {
+			break
+		}
+	}
+	for {
 		n, err := s.q.DropSeenCodes(ctx, db.DropSeenCodesParams{Task: task, AtMost: seenAtOnce})
 		if err != nil {
 			return asked(err)
@@ -369,6 +378,8 @@ type importSession struct {
 	// lots are those that this session has made, by window: codes with the same
 	// dates join them. Only this session adds to them.
 	lots map[domain.Window]grown
+	// rests are lots that it has made for what moves have left of others, by those.
+	rests map[int32]grown
 }
 
 // grown is a lot and its size.
@@ -390,27 +401,37 @@ const importSettings = `SET application_name = 'promopool import'; SET promopool
 // importReader is the reader that an import needs (column reader), and this is.
 const importReader = 2
 
+// importSession is a connection that works on no import yet.
+func (s *Store) importSession(ctx context.Context) (*importSession, error) {
+	pooled, err := s.pool.Acquire(ctx)
+	if err != nil {
+		return nil, err
+	}
+	conn := pooled.Hijack()
+	session := &importSession{conn: conn, q: db.New(conn), lots: map[domain.Window]grown{}, rests: map[int32]grown{}}
+	if _, err := conn.Exec(ctx, importSettings); err != nil {
+		session.Close()
+		return nil, err
+	}
+	return session, nil
+}
+
 // NextImport claims the oldest import that nobody works on.
 func (s *Store) NextImport(ctx context.Context) (importing.Session, error) {
 	open, err := s.q.OpenImports(ctx)
 	if err != nil || len(open) == 0 {
 		return nil, err
 	}
-	pooled, err := s.pool.Acquire(ctx)
+	session, err := s.importSession(ctx)
 	if err != nil {
 		return nil, err
 	}
-	conn := pooled.Hijack()
-	session := &importSession{conn: conn, q: db.New(conn), lots: map[domain.Window]grown{}}
 	claimed := false
 	defer func() {
 		if !claimed {
 			session.Close()
 		}
 	}()
-	if _, err := conn.Exec(ctx, importSettings); err != nil {
-		return nil, err
-	}
 	for _, o := range open {
 		if claimed, err = session.claim(ctx, o.Task, o.Pool); claimed {
 			return session, nil
@@ -486,53 +507,130 @@ func (s *importSession) Find(ctx context.Context, codes []string) (map[string]im
 	return found, nil
 }
 
-// Commit writes a step. The pool's lock comes late, and with new codes only last,
-// for a few milliseconds: others issue from the pool all the while.
+// Commit writes a step. The pool's lock comes last, for a few milliseconds: others
+// issue from the pool all the while.
 func (s *importSession) Commit(ctx context.Context, step importing.Step) (importing.Result, error) {
-	t, err := s.targets(ctx, step)
-	if err != nil {
+	t := targets{}
+	for _, l := range step.Lots {
+		s.want(t, l.Window).more += int64(len(l.Codes))
+	}
+	if err := s.number(ctx, t); err != nil {
 		return importing.Result{}, err
 	}
-	var res importing.Result
-	err = pgx.BeginFunc(ctx, s.conn, func(tx pgx.Tx) error {
+	res := importing.Result{Added: step.Added, Unchanged: int64(len(step.Unchanged)), Refused: int64(len(step.Refusals))}
+	err := pgx.BeginFunc(ctx, s.conn, func(tx pgx.Tx) error {
+		q := s.q.WithTx(tx)
 		if step.Added > 0 {
 			_, err := tx.CopyFrom(ctx, pgx.Identifier{"codes"}, []string{"pool", "lot", "seq", "code"}, s.codes(step.Lots, t))
 			if err != nil {
 				return fmt.Errorf("copy codes: %w", err)
 			}
 		}
-		refused, err := s.move(ctx, s.q.WithTx(tx), step.Moves, t)
-		if err != nil {
+		if err := s.copyRefusals(ctx, tx, step.Refusals); err != nil {
 			return err
 		}
-		res.Moved = int64(len(step.Moves) - len(refused))
-		refused = slices.Concat(step.Refusals, refused)
-		res.Refused = int64(len(refused))
-		if err := s.copyRefusals(ctx, tx, refused); err != nil {
+		if err := s.noteMoves(ctx, tx, step.Moves); err != nil {
 			return err
 		}
-		q := s.q.WithTx(tx)
 		if len(step.Unchanged) > 0 {
 			if err := q.NoteSeen(ctx, db.NoteSeenParams{Task: s.job.Task, Codes: step.Unchanged}); err != nil {
 				return err
 			}
 		}
-		arg, err := s.chunkParams(step, res, t)
-		if err != nil {
+		if err := s.finish(ctx, q, step, &res, t); err != nil {
 			return err
 		}
-		told, err := q.ImportChunk(ctx, arg)
-		if err != nil {
-			return err
-		}
-		res.Status = domain.ImportStatus(told)
-		return q.MarkTextDone(ctx, db.MarkTextDoneParams{Task: s.job.Task, TextDone: step.End.Offset, Reader: importReader, SeenKept: len(step.Unchanged) > 0})
+		return q.MarkTextDone(ctx, db.MarkTextDoneParams{
+			Task: s.job.Task, TextDone: step.End.Offset, Reader: importReader, SeenKept: len(step.Unchanged)+len(step.Moves) > 0,
+		})
 	})
 	if err != nil {
 		return importing.Result{}, importError(err)
 	}
 	t.keep(s)
 	return res, nil
+}
+
+// noteMoves puts moves on the import's list.
+func (s *importSession) noteMoves(ctx context.Context, tx pgx.Tx, moves []importing.Move) error {
+	if len(moves) == 0 {
+		return nil
+	}
+	_, err := tx.CopyFrom(ctx, pgx.Identifier{"import_moves"},
+		[]string{"task", "code", "lot", "seq", "issue_start", "issue_end", "available_from", "available_till", "line", "row"},
+		pgx.CopyFromSlice(len(moves), func(i int) ([]any, error) {
+			m := &moves[i]
+			return []any{
+				s.job.Task, m.Code, m.From.Lot, m.From.Seq,
+				stamp(m.Window.IssueStart), stamp(m.Window.IssueEnd), stamp(m.Window.AvailableFrom), stamp(m.Window.AvailableTill), m.Line, m.Row,
+			}, nil
+		}))
+	if err != nil {
+		return fmt.Errorf("copy moves: %w", err)
+	}
+	return nil
+}
+
+// movesAtOnce bounds a transaction that moves codes: the pool is locked while it
+// lasts, and a row of runs written for each.
+const movesAtOnce = 1_000
+
+// Move makes moves true that are noted, and then lays what they have left of their
+// lots together, so that the pieces do not grow many.
+func (s *importSession) Move(ctx context.Context, last importing.Step) (importing.Result, error) {
+	t := targets{}
+	var res importing.Result
+	var moves []importing.Move
+	err := pgx.BeginFunc(ctx, s.conn, func(tx pgx.Tx) error {
+		q := s.q.WithTx(tx)
+		rows, err := q.NextMoves(ctx, db.NextMovesParams{Task: s.job.Task, Pool: s.pool, AtMost: movesAtOnce})
+		if err != nil {
+			return err
+		}
+		for _, r := range rows {
+			m := importing.Move{Code: r.Code, From: domain.Place{Lot: r.Lot, Seq: r.Seq}, Line: r.Line, Row: r.Row, Window: domain.Window{
+				IssueStart: fromStamp(r.IssueStart), IssueEnd: fromStamp(r.IssueEnd),
+				AvailableFrom: fromStamp(r.AvailableFrom), AvailableTill: fromStamp(r.AvailableTill),
+			}}
+			s.want(t, m.Window)
+			moves = append(moves, m)
+		}
+		if err := s.number(ctx, t); err != nil {
+			return err
+		}
+		refused, err := s.move(ctx, q, moves, t)
+		if err != nil {
+			return err
+		}
+		res.Refused = int64(len(refused))
+		res.Moved = int64(len(moves) - len(refused))
+		if err := s.copyRefusals(ctx, tx, refused); err != nil {
+			return err
+		}
+		last.Rows = int64(len(moves))
+		return s.finish(ctx, q, last, &res, t)
+	})
+	if err != nil {
+		return importing.Result{}, importError(err)
+	}
+	t.keep(s)
+	// Crash point: what is left lies in pieces. That is slower, not wrong, and Gather
+	// mends it, as it does where the pool was busy.
+	if err := importError(s.layRests(ctx, moves)); err != nil && !res.Status.Ended() && !errors.Is(err, importing.ErrBusy) {
+		return importing.Result{}, err
+	}
+	return res, nil
+}
+
+// finish makes the lots stock and moves the task.
+func (s *importSession) finish(ctx context.Context, q *db.Queries, step importing.Step, res *importing.Result, t targets) error {
+	arg, err := s.chunkParams(step, *res, t)
+	if err != nil {
+		return err
+	}
+	told, err := q.ImportChunk(ctx, arg)
+	res.Status = domain.ImportStatus(told)
+	return err
 }
 
 // target is the lot that codes with the same dates go into.
@@ -544,36 +642,37 @@ type target struct {
 // targets are those of a step, by window.
 type targets map[domain.Window]*target
 
-// targets finds or numbers the lots of a step. Lots of multi-use pools do not
-// grow: their size says which code an ordinal means.
-func (s *importSession) targets(ctx context.Context, step importing.Step) (targets, error) {
-	t := targets{}
-	var fresh []*target
-	want := func(w domain.Window) *target {
-		if t[w] == nil {
-			known, ok := s.lots[w]
-			t[w] = &target{grown: known}
-			if !ok || s.multiUse {
-				t[w].grown = grown{}
-				fresh = append(fresh, t[w])
-			}
+// want is the lot of a step for a window. Lots of multi-use pools do not grow:
+// their size says which code an ordinal means.
+func (s *importSession) want(t targets, w domain.Window) *target {
+	if t[w] == nil {
+		t[w] = &target{}
+		if !s.multiUse {
+			t[w].grown = s.lots[w]
 		}
-		return t[w]
 	}
-	for _, l := range step.Lots {
-		want(l.Window).more += int64(len(l.Codes))
+	return t[w]
+}
+
+// number gives new lots their numbers.
+func (s *importSession) number(ctx context.Context, t targets) error {
+	var fresh []*target
+	for _, l := range t {
+		if l.size == 0 {
+			fresh = append(fresh, l)
+		}
 	}
-	for i := range step.Moves {
-		want(step.Moves[i].Window)
+	if len(fresh) == 0 {
+		return nil
 	}
 	numbers, err := s.q.LotNumbers(ctx, int32(len(fresh)))
 	if err != nil {
-		return nil, err
+		return err
 	}
 	for i, n := range numbers {
 		fresh[i].no = n
 	}
-	return t, nil
+	return nil
 }
 
 // keep remembers what has become true.
@@ -591,6 +690,12 @@ func (t targets) keep(s *importSession) {
 // move takes codes out of where they are and lays them behind the step's own. It
 // returns refusals for those that are issued.
 func (s *importSession) move(ctx context.Context, q *db.Queries, moves []importing.Move, t targets) (refused []domain.Refusal, _ error) {
+	if s.multiUse { // since the rows were read
+		for i := range moves {
+			refused = append(refused, moves[i].Refusal(domain.DatesFixed))
+		}
+		return refused, nil
+	}
 	if len(moves) == 0 {
 		return nil, nil
 	}
@@ -605,6 +710,11 @@ func (s *importSession) move(ctx context.Context, q *db.Queries, moves []importi
 	}
 	free := make([]bool, len(moves))
 	to := db.MoveCodesParams{Pool: s.pool}
+	// In the order in which they lay, whatever the list's was.
+	slices.SortFunc(taken, func(a, b int32) int {
+		x, y := moves[a-1].From, moves[b-1].From
+		return cmp.Or(cmp.Compare(x.Lot, y.Lot), cmp.Compare(x.Seq, y.Seq))
+	})
 	for _, idx := range taken {
 		i := idx - 1
 		free[i] = true
@@ -615,7 +725,7 @@ func (s *importSession) move(ctx context.Context, q *db.Queries, moves []importi
 	}
 	for i := range moves {
 		if !free[i] {
-			refused = append(refused, moves[i].Refusal)
+			refused = append(refused, moves[i].Refusal(domain.AlreadyIssued))
 		}
 	}
 	if len(taken) == 0 {
@@ -661,8 +771,8 @@ func (s *importSession) chunkParams(step importing.Step, res importing.Result, t
 	layout, err := json.Marshal(step.Layout)
 	p := db.ImportChunkParams{
 		Task: s.job.Task, Pool: s.pool, At: stamp(step.At),
-		BytesDone: step.Done, LinesDone: step.End.Line, Layout: layout, Rows: step.Rows, Added: step.Added,
-		Moved: res.Moved, Unchanged: int64(len(step.Unchanged)), Refused: res.Refused, Last: step.Last,
+		BytesDone: step.Done, LinesDone: step.End.Line, Layout: layout, Rows: step.Rows - int64(len(step.Moves)), Added: step.Added,
+		Moved: res.Moved, Unchanged: res.Unchanged, Refused: res.Refused, Last: step.Last,
 	}
 	for w, l := range t {
 		if l.more == 0 { // all that were to come here are issued
@@ -677,30 +787,85 @@ func (s *importSession) chunkParams(step importing.Step, res importing.Result, t
 	return p, err
 }
 
-// gatherAtOnce bounds a transaction that lays codes down anew: the pool is locked
-// while it lasts.
-const gatherAtOnce = 2_000
-
-// Gather lays the free codes of lots that lie in many pieces down in one.
-func (s *importSession) Gather(ctx context.Context) error {
-	lots, err := s.q.ScatteredLots(ctx, s.pool)
+// layRests lays what the moves have left of their lots, from the first that moved
+// on, down together where it lies in small pieces. Codes behind it are done with:
+// moves come from a lot's end.
+func (s *importSession) layRests(ctx context.Context, moves []importing.Move) error {
+	if s.multiUse {
+		return nil
+	}
+	first := map[int32]int64{}
+	for i := range moves {
+		from := moves[i].From
+		if seq, ok := first[from.Lot]; !ok || from.Seq < seq {
+			first[from.Lot] = from.Seq
+		}
+	}
+	arg := db.SmallPiecesParams{Pool: s.pool, Pieces: movesAtOnce / 10, Mean: smallPiece}
+	for lot, seq := range first {
+		arg.Lots, arg.FromSeqs = append(arg.Lots, lot), append(arg.FromSeqs, seq)
+	}
+	scattered, err := s.q.SmallPieces(ctx, arg)
 	if err != nil {
 		return err
 	}
-	for _, lot := range lots {
-		into, err := s.q.LotNumbers(ctx, 1)
+	for _, lot := range scattered {
+		if err := s.layAnew(ctx, lot, first[lot]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// smallPiece is the mean length below which pieces are better laid down anew.
+const smallPiece = 20
+
+// layAnew lays the free codes of a lot from a number on down in one piece.
+func (s *importSession) layAnew(ctx context.Context, lot int32, from int64) error {
+	into := s.rests[lot]
+	if into.size == 0 {
+		n, err := s.q.LotNumbers(ctx, 1)
 		if err != nil {
 			return err
 		}
-		for size := int64(0); ; {
-			n, err := s.q.LayAnew(ctx, db.LayAnewParams{Pool: s.pool, Lot: lot, IntoLot: into[0], Size: size, AtMost: gatherAtOnce})
-			if err != nil {
-				return importError(err)
-			}
-			if n == 0 {
-				break
-			}
-			size += n
+		into.no = n[0]
+	}
+	for {
+		n, err := s.q.LayAnew(ctx, db.LayAnewParams{Pool: s.pool, Lot: lot, FromSeq: from, IntoLot: into.no, Size: into.size, AtMost: movesAtOnce})
+		if err != nil || n == 0 {
+			return err
+		}
+		into.size += n
+		s.rests[lot] = into
+	}
+}
+
+// Gather lays free codes of lots that lie in many small pieces down in one, which
+// an import that was cancelled or died has left.
+func (s *Store) Gather(ctx context.Context) error {
+	lots, err := s.q.ScatteredLots(ctx)
+	if err != nil || len(lots) == 0 {
+		return asked(err)
+	}
+	session, err := s.importSession(ctx)
+	if err != nil {
+		return asked(err)
+	}
+	defer session.Close()
+	for _, l := range lots {
+		locked, err := session.q.LockImportsOf(ctx, l.Pool)
+		if err != nil {
+			return asked(err)
+		}
+		if !locked {
+			continue // the import will see to it
+		}
+		session.pool = l.Pool
+		if err := session.layAnew(ctx, l.Lot, 0); err != nil {
+			return err
+		}
+		if err := session.q.UnlockImportsOf(ctx, l.Pool); err != nil {
+			return asked(err)
 		}
 	}
 	return nil

@@ -172,9 +172,6 @@ func setPool(ctx context.Context, q *db.Queries, p, want domain.Pool) (domain.Po
 	}
 	switch {
 	case p.MultiUse != want.MultiUse: // a draft: nothing is held or issued
-		if err := q.CloseGaps(ctx, p.Key); err != nil {
-			return domain.Pool{}, err
-		}
 		err = q.SetRunsUse(ctx, db.SetRunsUseParams{Pool: p.Key, MultiUse: want.MultiUse})
 	case p.State == domain.Active && p.Revokes(&want):
 		err = q.HandBackAll(ctx, p.Key)

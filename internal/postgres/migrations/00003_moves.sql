@@ -42,6 +42,24 @@ CREATE TABLE import_seen (
     CONSTRAINT import_seen_pkey PRIMARY KEY (task, code)
 );
 
+-- Codes that rows of a file move to other dates, from the row on until they have
+-- moved: in the order of where they lay, when the file is read. Gone when the import
+-- has ended.
+CREATE TABLE import_moves (
+    task           bigint NOT NULL,
+    code           text COLLATE "C" NOT NULL,
+    lot            int NOT NULL,               -- where it was when the row was read
+    seq            bigint NOT NULL,
+    issue_start    timestamptz,
+    issue_end      timestamptz,
+    available_from timestamptz,
+    available_till timestamptz,
+    line           bigint NOT NULL,            -- for the refusal, if it is issued meanwhile
+    row            text NOT NULL,
+    CONSTRAINT import_moves_pkey PRIMARY KEY (task, code)
+);
+CREATE INDEX import_moves_place_idx ON import_moves (task, lot, seq);
+
 -- +goose StatementBegin
 -- The pool's stock that has not expired and that nobody holds, counted until it is
 -- known to be p_enough: no more runs are read, since each has a code.
@@ -316,12 +334,19 @@ END $$;
 -- can be issued. A lot without codes so far (l_size 0) is made, the others grow by
 -- l_more; that their size is as remembered is checked. Returns the pool's
 -- revision from then on. Locks the pool.
+--
+-- Here and below rows are found one by one, by the whole key, and then by their
+-- ctid: under the pool's lock nobody else moves them. A join might begin with all
+-- rows of the pool, where the planner believes that there are next to none.
 CREATE FUNCTION add_codes(
     p_pool int, p_import bigint, p_at timestamptz, l_lot int[], l_size bigint[], l_more bigint[],
     l_issue_start timestamptz[], l_issue_end timestamptz[], l_available_from timestamptz[], l_available_till timestamptz[]
-) RETURNS bigint LANGUAGE plpgsql SET enable_seqscan = off SET jit = off AS $$
+) RETURNS bigint LANGUAGE plpgsql
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_bitmapscan = off SET jit = off
+AS $$
 DECLARE
     p pools%ROWTYPE;
+    grown bigint;
     n bigint;
 BEGIN
     UPDATE pools SET grant_no = grant_no + 1, revision = revision + 1 WHERE pool = p_pool RETURNING * INTO p;
@@ -334,29 +359,35 @@ BEGIN
            AS l(lot, size, more, issue_start, issue_end, available_from, available_till)
      WHERE l.size = 0;
 
-    UPDATE lots o SET size = o.size + l.more
-      FROM unnest(l_lot, l_size, l_more) AS l(lot, size, more)
-     WHERE l.size > 0 AND o.pool = p_pool AND o.lot = l.lot AND o.size = l.size;
-    GET DIAGNOSTICS n = ROW_COUNT;
-    -- In a multi-use pool the size says which code a number means: it stays.
-    IF n <> (SELECT count(*) FROM unnest(l_size) AS l(size) WHERE l.size > 0) OR n > 0 AND p.multi_use THEN
-        RAISE EXCEPTION USING ERRCODE = 'PP008', MESSAGE = 'a lot is not as remembered';
+    SELECT count(*) INTO grown FROM unnest(l_size) AS l(size) WHERE l.size > 0;
+    IF grown > 0 THEN
+        UPDATE lots o SET size = o.size + k.more
+          FROM (SELECT f.tid, l.more FROM unnest(l_lot, l_size, l_more) AS l(lot, size, more)
+                 CROSS JOIN LATERAL (SELECT f.ctid AS tid FROM lots f WHERE f.pool = p_pool AND f.lot = l.lot AND f.size = l.size OFFSET 0) f
+                 WHERE l.size > 0 OFFSET 0) k
+         WHERE o.ctid = k.tid;
+        GET DIAGNOSTICS n = ROW_COUNT;
+        -- In a multi-use pool the size says which code a number means: it stays.
+        IF n <> grown OR p.multi_use THEN
+            RAISE EXCEPTION USING ERRCODE = 'PP008', MESSAGE = 'a lot is not as remembered';
+        END IF;
+        INSERT INTO lot_changes (pool, lot, revision, added, taken)
+        SELECT p_pool, l.lot, p.revision, l.more, 0 FROM unnest(l_lot, l_size, l_more) AS l(lot, size, more) WHERE l.size > 0;
     END IF;
-    INSERT INTO lot_changes (pool, lot, revision, added, taken)
-    SELECT p_pool, l.lot, p.revision, l.more, 0 FROM unnest(l_lot, l_size, l_more) AS l(lot, size, more) WHERE l.size > 0;
 
     -- A lot whose last codes are free goes on in the same run.
-    WITH longer AS (
-        UPDATE runs r SET hi = r.hi + l.more, grant_no = p.grant_no
-          FROM unnest(l_lot, l_size, l_more) AS l(lot, size, more)
-         CROSS JOIN LATERAL (SELECT t.lo FROM runs t WHERE t.pool = p_pool AND t.lot = l.lot ORDER BY t.lo DESC LIMIT 1) t
-         WHERE l.size > 0 AND r.pool = p_pool AND r.lot = l.lot AND r.lo = t.lo AND r.partition IS NULL AND r.hi = l.size
-        RETURNING r.lot)
+    WITH l AS MATERIALIZED (
+        SELECT l.*, t.tid
+          FROM unnest(l_lot, l_size, l_more, l_issue_start, l_issue_end, l_available_till) AS l(lot, size, more, issue_start, issue_end, available_till)
+          LEFT JOIN LATERAL (SELECT t.ctid AS tid, t.partition, t.hi FROM runs t WHERE t.pool = p_pool AND t.lot = l.lot ORDER BY t.lo DESC LIMIT 1) t
+            ON l.size > 0 AND t.partition IS NULL AND t.hi = l.size
+    ), longer AS (
+        UPDATE runs r SET hi = r.hi + l.more, grant_no = p.grant_no FROM l WHERE r.ctid = l.tid
+    )
     INSERT INTO runs (pool, lot, lo, next, hi, partition, grant_no, issue_start, issue_end, available_till)
     SELECT p_pool, l.lot, l.size, l.size, CASE WHEN p.multi_use THEN 9000000000000000 ELSE l.size + l.more END, NULL, p.grant_no,
            coalesce(l.issue_start, '-infinity'), coalesce(l.issue_end, 'infinity'), coalesce(l.available_till, 'infinity')
-      FROM unnest(l_lot, l_size, l_more, l_issue_start, l_issue_end, l_available_till) AS l(lot, size, more, issue_start, issue_end, available_till)
-     WHERE l.lot NOT IN (SELECT g.lot FROM longer g); -- hashed, whatever is thought of their number
+      FROM l WHERE l.tid IS NULL;
 
     IF p.mode = 'scarce' AND (p.multi_use OR free_stock(p_pool) > 2 * scarce_mark()) THEN
         UPDATE pools SET mode = 'ample' WHERE pool = p_pool;
@@ -378,17 +409,24 @@ $$;
 -- +goose StatementBegin
 -- Takes codes out of the stock, wherever they are, and returns which of them (from
 -- 1) were unissued and now are nobody's: the caller puts them elsewhere in this
--- transaction. Locks the pool, then the runs concerned, which waits for batches in
--- flight; what is left of a run is free, under a new stamp, so that the owner of
--- one that was held finds out.
-CREATE FUNCTION take_out(p_pool int, p_lots int[], p_seqs bigint[]) RETURNS TABLE (idx int) LANGUAGE plpgsql
-SET enable_seqscan = off SET jit = off AS $$
+-- transaction. The others are issued. Locks the pool, then the runs concerned,
+-- which waits for batches in flight; what is left of a run is free, under a new
+-- stamp, so that the owner of one that was held finds out.
+CREATE FUNCTION take_out(p_pool int, p_lots int[], p_seqs bigint[]) RETURNS SETOF int LANGUAGE plpgsql ROWS 2000
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_bitmapscan = off SET jit = off
+AS $$
 DECLARE
     p pools%ROWTYPE;
     t_idx int[];
     t_lot int[];
-    t_lo bigint[];
     t_seq bigint[];
+    t_tid tid[];
+    t_lo bigint[];
+    t_next bigint[];
+    t_hi bigint[];
+    t_start timestamptz[];
+    t_end timestamptz[];
+    t_till timestamptz[];
 BEGIN
     UPDATE pools SET grant_no = grant_no + 1, revision = revision + 1 WHERE pool = p_pool RETURNING * INTO p;
     IF NOT FOUND OR p.state = 'archived' THEN
@@ -400,60 +438,96 @@ BEGIN
 
     -- The run of a code is the last that begins at or before it. Runs come and go
     -- under the pool's lock only; how far they are issued is read in a later
-    -- statement than their lock.
-    SELECT array_agg(c.lot ORDER BY c.lot, c.lo), array_agg(c.lo ORDER BY c.lot, c.lo) INTO t_lot, t_lo
-      FROM (SELECT DISTINCT k.lot, r.lo
-              FROM unnest(p_lots, p_seqs) AS k(lot, seq)
-             CROSS JOIN LATERAL (SELECT t.lo FROM runs t WHERE t.pool = p_pool AND t.lot = k.lot AND t.lo <= k.seq ORDER BY t.lo DESC LIMIT 1) r) c;
+    -- statement than their lock. A batch in flight is over in moments, unless its
+    -- process is frozen: then all who need the pool would wait with us.
+    PERFORM set_config('lock_timeout', '500ms', true);
     PERFORM 1
-       FROM unnest(t_lot, t_lo) WITH ORDINALITY AS c(lot, lo, at)
+       FROM (SELECT DISTINCT k.lot, r.lo
+               FROM unnest(p_lots, p_seqs) AS k(lot, seq)
+              CROSS JOIN LATERAL (SELECT t.lo FROM runs t WHERE t.pool = p_pool AND t.lot = k.lot AND t.lo <= k.seq ORDER BY t.lo DESC LIMIT 1) r
+              ORDER BY 1, 2 OFFSET 0) c
       CROSS JOIN LATERAL (SELECT 1 FROM runs r WHERE r.pool = p_pool AND r.lot = c.lot AND r.lo = c.lo FOR UPDATE) r;
 
-    SELECT array_agg(k.idx), array_agg(k.lot), array_agg(r.lo), array_agg(k.seq) INTO t_idx, t_lot, t_lo, t_seq
+    SELECT array_agg(k.idx), array_agg(k.lot), array_agg(k.seq), array_agg(r.tid), array_agg(r.lo), array_agg(r.next), array_agg(r.hi),
+           array_agg(r.issue_start), array_agg(r.issue_end), array_agg(r.available_till)
+      INTO t_idx, t_lot, t_seq, t_tid, t_lo, t_next, t_hi, t_start, t_end, t_till
       FROM unnest(p_lots, p_seqs) WITH ORDINALITY AS k(lot, seq, idx)
-     CROSS JOIN LATERAL (SELECT t.lo, t.next, t.hi FROM runs t WHERE t.pool = p_pool AND t.lot = k.lot AND t.lo <= k.seq ORDER BY t.lo DESC LIMIT 1) r
+     CROSS JOIN LATERAL (SELECT t.ctid AS tid, t.* FROM runs t WHERE t.pool = p_pool AND t.lot = k.lot AND t.lo <= k.seq ORDER BY t.lo DESC LIMIT 1) r
      WHERE k.seq >= r.next AND k.seq < r.hi;
+
+    -- Whoever asked may have looked before the pool was for many uses for a while.
+    IF coalesce(cardinality(t_idx), 0) < cardinality(p_lots)
+       AND EXISTS (SELECT FROM unnest(p_lots, p_seqs) WITH ORDINALITY AS k(lot, seq, idx)
+                     LEFT JOIN LATERAL (SELECT i.seq FROM issuances i WHERE i.pool = p_pool AND i.lot = k.lot AND i.seq >= k.seq AND i.seq <= k.seq
+                                         ORDER BY i.seq LIMIT 1) i ON true
+                    WHERE i.seq IS NULL AND k.idx <> ALL (coalesce(t_idx, '{}'))) THEN
+        RAISE EXCEPTION USING ERRCODE = 'PP008', MESSAGE = 'a code is not where it was';
+    END IF;
     IF t_idx IS NULL THEN
         RETURN;
     END IF;
 
-    WITH points AS (
-        SELECT * FROM unnest(t_lot, t_lo, t_seq) AS t(lot, lo, seq)
-    ), gone AS (
-        DELETE FROM runs r USING (SELECT DISTINCT lot, lo FROM points) c
-         WHERE r.pool = p_pool AND r.lot = c.lot AND r.lo = c.lo
-        RETURNING r.*
-    ), counted AS (
-        UPDATE lots l SET done = l.done + g.done, moved = l.moved + n.taken
-          FROM (SELECT lot, sum(next - lo) AS done FROM gone GROUP BY lot) g
-          JOIN (SELECT lot, count(*) AS taken FROM points GROUP BY lot) n ON n.lot = g.lot
-         WHERE l.pool = p_pool AND l.lot = g.lot
-    ), told AS (
-        INSERT INTO lot_changes (pool, lot, revision, added, taken)
-        SELECT p_pool, lot, p.revision, 0, count(*) FROM points GROUP BY lot
-    ), pieces AS ( -- what lies before each code and behind the last
-        SELECT g.lot, lag(b.seq, 1, g.next - 1) OVER (PARTITION BY g.lot, g.lo ORDER BY b.seq) + 1 AS lo, b.seq AS hi,
-               g.issue_start, g.issue_end, g.available_till
-          FROM gone g
-          JOIN (SELECT lot, lo, seq FROM points UNION ALL SELECT lot, lo, hi FROM gone) b ON b.lot = g.lot AND b.lo = g.lo
-    )
+    DELETE FROM runs WHERE ctid = ANY (t_tid);
+    -- What lies before each code, and behind the last of a run.
     INSERT INTO runs (pool, lot, lo, next, hi, partition, grant_no, issue_start, issue_end, available_till)
-    SELECT p_pool, lot, lo, lo, hi, NULL, p.grant_no, issue_start, issue_end, available_till FROM pieces WHERE lo < hi;
-
+    SELECT p_pool, f.lot, e.lo, e.lo, e.hi, NULL, p.grant_no, f.issue_start, f.issue_end, f.available_till
+      FROM (SELECT t.*, lag(t.seq, 1, t.next - 1) OVER w AS before, lead(t.seq) OVER w AS behind
+              FROM unnest(t_lot, t_seq, t_lo, t_next, t_hi, t_start, t_end, t_till) AS t(lot, seq, lo, next, hi, issue_start, issue_end, available_till)
+            WINDOW w AS (PARTITION BY t.lot, t.lo ORDER BY t.seq)) f
+     CROSS JOIN LATERAL (VALUES (f.before + 1, f.seq), (f.seq + 1, CASE WHEN f.behind IS NULL THEN f.hi ELSE f.seq END)) AS e(lo, hi)
+     WHERE e.lo < e.hi;
+    UPDATE lots l SET done = l.done + k.done, moved = l.moved + k.taken
+      FROM (SELECT f.tid, g.done, g.taken
+              FROM (SELECT r.lot, sum(r.next - r.lo) AS done, sum(r.taken) AS taken
+                      FROM (SELECT t.lot, t.lo, t.next, count(*) AS taken FROM unnest(t_lot, t_lo, t_next) AS t(lot, lo, next) GROUP BY 1, 2, 3) r
+                     GROUP BY r.lot) g
+             CROSS JOIN LATERAL (SELECT f.ctid AS tid FROM lots f WHERE f.pool = p_pool AND f.lot = g.lot OFFSET 0) f OFFSET 0) k
+     WHERE l.ctid = k.tid;
+    INSERT INTO lot_changes (pool, lot, revision, added, taken)
+    SELECT p_pool, t.lot, p.revision, 0, count(*) FROM unnest(t_lot) AS t(lot) GROUP BY t.lot;
     RETURN QUERY SELECT unnest(t_idx);
+END $$;
+-- +goose StatementEnd
+
+-- +goose StatementBegin
+-- Takes the next codes to be moved off an import's list, with where they are now.
+-- The last first: partitions take codes from the other end, and so the two meet
+-- once only.
+CREATE FUNCTION next_moves(p_task bigint, p_pool int, p_limit int)
+RETURNS TABLE (code text, lot int, seq bigint, issue_start timestamptz, issue_end timestamptz,
+               available_from timestamptz, available_till timestamptz, line bigint, "row" text) LANGUAGE plpgsql ROWS 1000
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_bitmapscan = off SET jit = off
+SET enable_sort = off SET enable_incremental_sort = off SET plan_cache_mode = force_generic_plan
+AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY
+    WITH n AS (
+        DELETE FROM import_moves
+         WHERE ctid = ANY (ARRAY(SELECT o.ctid FROM import_moves o WHERE o.task = p_task ORDER BY o.lot DESC, o.seq DESC LIMIT p_limit))
+        RETURNING *)
+    SELECT n.code, c.lot, c.seq, n.issue_start, n.issue_end, n.available_from, n.available_till, n.line, n.row
+      FROM n
+     CROSS JOIN LATERAL (SELECT c.lot, c.seq FROM codes c
+                          WHERE c.pool = p_pool AND c.code >= n.code AND c.code <= n.code ORDER BY c.code LIMIT 1) c;
 END $$;
 -- +goose StatementEnd
 
 -- +goose StatementBegin
 -- Gives codes that were taken out their new places.
 CREATE FUNCTION move_codes(p_pool int, p_lots int[], p_seqs bigint[], p_into int[], p_at bigint[]) RETURNS void LANGUAGE plpgsql
-SET enable_seqscan = off SET jit = off AS $$
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_bitmapscan = off SET jit = off
+SET enable_sort = off SET enable_incremental_sort = off
+AS $$
 DECLARE
     n bigint;
 BEGIN
     UPDATE codes c SET lot = k.into_lot, seq = k.at
-      FROM unnest(p_lots, p_seqs, p_into, p_at) AS k(lot, seq, into_lot, at)
-     WHERE c.pool = p_pool AND c.lot = k.lot AND c.seq = k.seq;
+      FROM (SELECT f.tid, u.into_lot, u.at
+              FROM unnest(p_lots, p_seqs, p_into, p_at) AS u(lot, seq, into_lot, at)
+             CROSS JOIN LATERAL (SELECT f.ctid AS tid FROM codes f
+                                  WHERE f.pool = p_pool AND f.lot = u.lot AND f.seq >= u.seq AND f.seq <= u.seq ORDER BY f.seq LIMIT 1) f OFFSET 0) k
+     WHERE c.ctid = k.tid;
     GET DIAGNOSTICS n = ROW_COUNT;
     IF n <> cardinality(p_lots) THEN
         RAISE EXCEPTION USING ERRCODE = 'PP007', MESSAGE = 'a code that is to be moved has no text';
@@ -462,21 +536,38 @@ END $$;
 -- +goose StatementEnd
 
 -- +goose StatementBegin
--- Lays up to p_limit free codes of a lot that lie in many pieces down again, in one
--- piece of another lot with the same window; p_size is that one's size, 0: it is
--- made. Returns how many.
-CREATE FUNCTION lay_anew(p_pool int, p_lot int, p_into int, p_size bigint, p_limit int) RETURNS bigint LANGUAGE plpgsql
-SET enable_seqscan = off SET jit = off AS $$
+-- Those of the lots that from a number on lie in more than p_pieces free pieces of
+-- less than p_mean codes each.
+CREATE FUNCTION small_pieces(p_pool int, p_lots int[], p_from bigint[], p_pieces bigint, p_mean bigint) RETURNS SETOF int LANGUAGE sql STABLE ROWS 10
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_bitmapscan = off SET jit = off
+AS $$
+    SELECT k.lot
+      FROM unnest(p_lots, p_from) AS k(lot, from_seq)
+     CROSS JOIN LATERAL (SELECT count(*) AS pieces, sum(r.hi - r.next) AS codes FROM runs r
+                          WHERE r.pool = p_pool AND r.lot = k.lot AND r.lo >= k.from_seq AND r.partition IS NULL AND r.next < r.hi) p
+     WHERE p.pieces > p_pieces AND p.codes < p_mean * p.pieces;
+$$;
+-- +goose StatementEnd
+
+-- +goose StatementBegin
+-- Lays up to p_limit free codes of a lot, numbered p_from or more, that lie in many
+-- pieces down again, in one piece of another lot with the same window; p_size is
+-- that one's size, 0: it is made. Returns how many.
+CREATE FUNCTION lay_anew(p_pool int, p_lot int, p_from bigint, p_into int, p_size bigint, p_limit int) RETURNS bigint LANGUAGE plpgsql
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_bitmapscan = off SET jit = off
+AS $$
 DECLARE
     l lots%ROWTYPE;
     seqs bigint[];
     n int;
 BEGIN
     PERFORM 1 FROM pools WHERE pool = p_pool FOR UPDATE;
-    SELECT array_agg(f.seq ORDER BY f.seq) INTO seqs
-      FROM (SELECT s.seq FROM runs r CROSS JOIN LATERAL generate_series(r.next, r.hi - 1) AS s(seq)
-             WHERE r.pool = p_pool AND r.lot = p_lot AND r.partition IS NULL
-             ORDER BY r.lo, s.seq LIMIT p_limit) f;
+    SELECT array_agg(f.seq) INTO seqs
+      FROM (SELECT s.seq FROM (SELECT r.next AS lo, r.hi FROM runs r
+                                WHERE r.pool = p_pool AND r.lot = p_lot AND r.lo >= p_from AND r.partition IS NULL AND r.next < r.hi
+                                ORDER BY r.lo LIMIT p_limit) r
+             CROSS JOIN LATERAL generate_series(r.lo, least(r.hi, r.lo + p_limit) - 1) AS s(seq)
+             LIMIT p_limit) f;
     n := cardinality(seqs);
     IF n IS NULL THEN
         RETURN 0;
@@ -494,10 +585,11 @@ END $$;
 -- +goose StatementEnd
 
 -- +goose StatementBegin
--- Numbers the codes of a draft's lots without gaps again, in new lots: ordinals of
--- multi-use pools know none. The caller holds the pool's lock.
-CREATE FUNCTION close_gaps(p_pool int) RETURNS void LANGUAGE plpgsql AS $$
+-- Numbers the codes of a draft's lots without gaps again, in new lots, when it
+-- becomes one of many uses, whose ordinals know none: whoever changes that.
+CREATE FUNCTION close_gaps() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
+    p_pool int := NEW.pool;
     l lots%ROWTYPE;
     fresh int;
 BEGIN
@@ -514,14 +606,18 @@ BEGIN
                               ARRAY[l.issue_start], ARRAY[l.issue_end], ARRAY[l.available_from], ARRAY[l.available_till]);
         END IF;
     END LOOP;
+    RETURN NULL;
 END $$;
 -- +goose StatementEnd
+CREATE TRIGGER pools_gaps_closed AFTER UPDATE OF multi_use ON pools
+    FOR EACH ROW WHEN (NEW.multi_use AND NOT OLD.multi_use) EXECUTE FUNCTION close_gaps();
 
 -- +goose StatementBegin
 -- Makes a chunk of an import true, its codes and refusals being in already: the
--- lots (l_) become stock or grow, the task moves. Runs last in the chunk's
--- transaction, so that the pool is locked for this and the commit only, unless codes
--- were taken out before. Locks the pool, then the task.
+-- lots (l_) become stock or grow, the task moves. It ends with its file (p_last)
+-- when no codes are left to be moved. Runs last in the chunk's transaction, so that
+-- the pool is locked for this and the commit only, unless codes were taken out
+-- before. Locks the pool, then the task.
 CREATE FUNCTION import_chunk(
     p_task bigint, p_pool int, p_at timestamptz, l_lot int[], l_size bigint[], l_more bigint[],
     l_issue_start timestamptz[], l_issue_end timestamptz[], l_available_from timestamptz[], l_available_till timestamptz[],
@@ -529,6 +625,7 @@ CREATE FUNCTION import_chunk(
     p_rows bigint, p_added bigint, p_moved bigint, p_unchanged bigint, p_refused bigint, p_last boolean
 ) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
+    ends boolean := p_last AND NOT EXISTS (SELECT FROM import_moves m WHERE m.task = p_task);
     s text;
 BEGIN
     IF cardinality(l_lot) > 0 THEN
@@ -538,8 +635,8 @@ BEGIN
            bytes_done = p_bytes_done, lines_done = p_lines_done, layout = p_layout, attempts = 0,
            rows = rows + p_rows, added = added + p_added, moved = moved + p_moved,
            unchanged = unchanged + p_unchanged, refused = refused + p_refused,
-           status = CASE WHEN NOT p_last THEN status WHEN refused + p_refused > 0 THEN 'completed_with_refusals' ELSE 'completed' END,
-           finished_at = CASE WHEN p_last THEN p_at END
+           status = CASE WHEN NOT ends THEN status WHEN refused + p_refused > 0 THEN 'completed_with_refusals' ELSE 'completed' END,
+           finished_at = CASE WHEN ends THEN p_at END
      WHERE task = p_task AND status = 'running' AND bytes_done <= p_bytes_done
     RETURNING status INTO s;
     IF NOT FOUND THEN
@@ -564,21 +661,30 @@ $$;
 
 -- +goose StatementBegin
 -- Those of the codes that the pool has, with what a second row with one may do.
--- One probe of codes_code_key per code, whatever the statistics say.
+-- One probe of an index per code and question, whatever the statistics say: as in
+-- look_up each asks for an order that only the right one has.
 CREATE FUNCTION codes_found(p_pool int, p_task bigint, p_codes text[])
 RETURNS TABLE (code text, lot int, seq bigint, named boolean, issued boolean,
                issue_start timestamptz, issue_end timestamptz, available_from timestamptz, available_till timestamptz)
-LANGUAGE sql STABLE ROWS 100
+LANGUAGE plpgsql STABLE ROWS 100
 SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_bitmapscan = off SET jit = off
+SET enable_sort = off SET enable_incremental_sort = off SET plan_cache_mode = force_generic_plan
 AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY
     SELECT k.code, c.lot, c.seq,
-           coalesce(l.import = p_task, false) OR EXISTS (SELECT FROM import_seen s WHERE s.task = p_task AND s.code = k.code COLLATE "C"),
-           EXISTS (SELECT FROM issuances i WHERE i.pool = p_pool AND i.lot = c.lot AND i.seq = c.seq),
+           coalesce(l.import = p_task, false) OR EXISTS (SELECT FROM import_seen s WHERE s.task = p_task AND s.code = k.code COLLATE "C")
+           OR EXISTS (SELECT FROM import_moves m WHERE m.task = p_task AND m.code = k.code COLLATE "C"),
+           i.seq IS NOT NULL,
            l.issue_start, l.issue_end, l.available_from, l.available_till
       FROM (SELECT u.code FROM unnest(p_codes) AS u(code) ORDER BY 1) k
-     CROSS JOIN LATERAL (SELECT c.lot, c.seq FROM codes c WHERE c.pool = p_pool AND c.code = k.code COLLATE "C" OFFSET 0) c
-     CROSS JOIN LATERAL (SELECT l.* FROM lots l WHERE l.pool = p_pool AND l.lot = c.lot OFFSET 0) l;
-$$;
+     CROSS JOIN LATERAL (SELECT c.lot, c.seq FROM codes c
+                          WHERE c.pool = p_pool AND c.code >= k.code COLLATE "C" AND c.code <= k.code COLLATE "C" ORDER BY c.code LIMIT 1) c
+     CROSS JOIN LATERAL (SELECT l.* FROM lots l WHERE l.pool = p_pool AND l.lot = c.lot OFFSET 0) l
+      LEFT JOIN LATERAL (SELECT i.seq FROM issuances i WHERE i.pool = p_pool AND i.lot = c.lot AND i.seq >= c.seq AND i.seq <= c.seq
+                          ORDER BY i.seq LIMIT 1) i ON true;
+END $$;
 -- +goose StatementEnd
 
 -- +goose StatementBegin

@@ -58,7 +58,7 @@ BEGIN
 END $$;
 -- +goose StatementEnd
 CREATE TRIGGER imports_paced BEFORE UPDATE ON imports FOR EACH ROW
-    WHEN (NEW.attempts > OLD.attempts OR NEW.bytes_done > OLD.bytes_done) EXECUTE FUNCTION keep_pace();
+    WHEN (NEW.attempts > OLD.attempts OR NEW.bytes_done > OLD.bytes_done OR NEW.rows > OLD.rows) EXECUTE FUNCTION keep_pace();
 
 -- +goose StatementBegin
 -- The stored codes of a pool behind a place, in the order of their places, with

@@ -109,8 +109,15 @@ SELECT f.code::text AS code, f.lot::int AS lot, f.seq::bigint AS seq, f.named::b
        f.available_from::timestamptz AS available_from, f.available_till::timestamptz AS available_till
   FROM codes_found(@pool::int, @task::bigint, @codes::text[]) AS f;
 
+-- name: NextMoves :many
+SELECT m.code::text AS code, m.lot::int AS lot, m.seq::bigint AS seq,
+       m.issue_start::timestamptz AS issue_start, m.issue_end::timestamptz AS issue_end,
+       m.available_from::timestamptz AS available_from, m.available_till::timestamptz AS available_till,
+       m.line::bigint AS line, m."row"::text AS "row"
+  FROM next_moves(@task::bigint, @pool::int, @at_most::int) AS m;
+
 -- name: TakeOut :many
-SELECT t.idx::int FROM take_out(@pool::int, @lots::int[], @seqs::bigint[]) AS t(idx);
+SELECT take_out(@pool::int, @lots::int[], @seqs::bigint[])::int AS idx;
 
 -- name: MoveCodes :exec
 SELECT move_codes(@pool::int, @lots::int[], @seqs::bigint[], @into_lots::int[], @into_seqs::bigint[]);
@@ -126,19 +133,23 @@ SELECT import_chunk(
     @rows::bigint, @added::bigint, @moved::bigint, @unchanged::bigint, @refused::bigint, @last::boolean
 )::text;
 
--- Lots of which so many free pieces are left that the stock is slow to sum.
+-- Lots of which so many small free pieces are left that refills are slow.
 -- name: ScatteredLots :many
-SELECT r.lot FROM runs r
- WHERE r.pool = @pool AND r.partition IS NULL AND r.next < r.hi
- GROUP BY r.lot
+SELECT r.pool, r.lot
+  FROM runs r JOIN lots l ON l.pool = r.pool AND l.lot = r.lot
+ WHERE r.partition IS NULL AND r.next < r.hi AND l.generator IS NULL
+ GROUP BY r.pool, r.lot
 HAVING count(*) > 1000 AND sum(r.hi - r.next) < 20 * count(*)
- ORDER BY r.lot;
+ ORDER BY r.pool, r.lot;
+
+-- name: SmallPieces :many
+SELECT small_pieces(@pool::int, @lots::int[], @from_seqs::bigint[], @pieces::bigint, @mean::bigint)::int AS lot;
 
 -- name: LayAnew :one
-SELECT lay_anew(@pool::int, @lot::int, @into_lot::int, @size::bigint, @at_most::int)::bigint;
+SELECT lay_anew(@pool::int, @lot::int, @from_seq::bigint, @into_lot::int, @size::bigint, @at_most::int)::bigint;
 
 -- Behind ImportChunk, in its transaction: where to go on in the text, and whether
--- import_seen has codes of the file.
+-- import_seen or import_moves have codes of the file.
 -- name: MarkTextDone :exec
 UPDATE imports SET text_done = @text_done::bigint, reader = @reader::int, seen_kept = seen_kept OR @seen_kept::boolean WHERE task = @task;
 
@@ -159,6 +170,10 @@ RETURNING status;
 -- name: DropSeenCodes :execrows
 DELETE FROM import_seen s WHERE s.task = @task AND s.code IN
        (SELECT q.code FROM import_seen q WHERE q.task = @task ORDER BY q.code LIMIT @at_most);
+
+-- name: DropMoves :execrows
+DELETE FROM import_moves m WHERE m.task = @task AND m.code IN
+       (SELECT q.code FROM import_moves q WHERE q.task = @task ORDER BY q.code LIMIT @at_most);
 
 -- name: MarkSeenDropped :exec
 UPDATE imports SET seen_kept = false WHERE task = @task;

@@ -84,9 +84,6 @@ UPDATE pools
        processing = @processing, issue_start = @issue_start, issue_end = @issue_end, version = version + 1
  WHERE pool = @pool;
 
--- name: CloseGaps :exec
-SELECT close_gaps(@pool::int);
-
 -- Codes already in a draft become ordinals without end, or codes again. A lot
 -- without gaps is one run.
 -- name: SetRunsUse :exec

@@ -1,9 +1,9 @@
 -- What contradicts an invariant, a line each; no line when all hold.
 -- Exact stock (6): every code of a lot is issued, held or free.
-SELECT format('lot %s/%s has %s codes, its runs tell of %s', l.pool, l.lot, l.size, l.done + coalesce(r.n, 0))
+SELECT format('lot %s/%s has %s codes, its runs tell of %s', l.pool, l.lot, l.size - l.moved, l.done + coalesce(r.n, 0))
   FROM lots l JOIN pools p USING (pool)
   LEFT JOIN (SELECT pool, lot, sum(hi - lo) AS n FROM runs GROUP BY pool, lot) r USING (pool, lot)
- WHERE NOT p.multi_use AND l.size <> l.done + coalesce(r.n, 0)
+ WHERE NOT p.multi_use AND l.size - l.moved <> l.done + coalesce(r.n, 0)
 UNION ALL
 SELECT format('lot %s/%s has %s issuances, its runs tell of %s', l.pool, l.lot, coalesce(i.n, 0), l.done + coalesce(r.n, 0))
   FROM lots l
@@ -20,6 +20,28 @@ UNION ALL
 SELECT format('run %s/%s/%s lies outside its lot', r.pool, r.lot, r.lo)
   FROM runs r JOIN pools p USING (pool) LEFT JOIN lots l USING (pool, lot)
  WHERE l.size IS NULL OR r.lo < 0 OR NOT p.multi_use AND r.hi > l.size
+UNION ALL
+SELECT format('run %s/%s/%s has other windows than its lot', r.pool, r.lot, r.lo)
+  FROM runs r JOIN lots l USING (pool, lot)
+ WHERE (r.issue_start, r.issue_end, r.available_till)
+       <> (coalesce(l.issue_start, '-infinity'), coalesce(l.issue_end, 'infinity'), coalesce(l.available_till, 'infinity'))
+-- Of stored codes, each is issued or still to be issued, and the other way round.
+UNION ALL
+SELECT format('lot %s/%s has %s stored codes, %s by its size', l.pool, l.lot, coalesce(c.n, 0), l.size - l.moved)
+  FROM lots l LEFT JOIN (SELECT pool, lot, count(*) AS n FROM codes GROUP BY pool, lot) c USING (pool, lot)
+ WHERE l.generator IS NULL AND coalesce(c.n, 0) <> l.size - l.moved
+UNION ALL
+SELECT format('%s codes of lot %s/%s are neither issued nor to be issued', count(*), c.pool, c.lot)
+  FROM codes c JOIN pools p USING (pool)
+ WHERE NOT p.multi_use
+   AND NOT EXISTS (SELECT FROM issuances i WHERE (i.pool, i.lot, i.seq) = (c.pool, c.lot, c.seq))
+   AND NOT EXISTS (SELECT FROM runs r WHERE (r.pool, r.lot) = (c.pool, c.lot) AND c.seq >= r.next AND c.seq < r.hi)
+ GROUP BY c.pool, c.lot
+-- How lots have changed is what they are.
+UNION ALL
+SELECT format('lot %s/%s was changed otherwise than its changes tell', pool, lot)
+  FROM lots l FULL JOIN (SELECT pool, lot, sum(added) AS added, sum(taken) AS taken FROM lot_changes GROUP BY pool, lot) c USING (pool, lot)
+ WHERE l.size IS NULL OR l.moved <> coalesce(c.taken, 0) OR l.size <= coalesce(c.added, 0)
 -- Windows (8).
 UNION ALL
 SELECT format('code %s/%s/%s was issued outside its window', i.pool, i.lot, i.seq)

@@ -230,6 +230,24 @@ func (q *Queries) DropImportParts(ctx context.Context, arg DropImportPartsParams
 	return result.RowsAffected(), nil
 }
 
+const DropMoves = `-- name: DropMoves :execrows
+DELETE FROM import_moves m WHERE m.task = $1 AND m.code IN
+       (SELECT q.code FROM import_moves q WHERE q.task = $1 ORDER BY q.code LIMIT $2)
+`
+
+type DropMovesParams struct {
+	Task   int64
+	AtMost int32
+}
+
+func (q *Queries) DropMoves(ctx context.Context, arg DropMovesParams) (int64, error) {
+	result, err := q.db.Exec(ctx, DropMoves, arg.Task, arg.AtMost)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
 const DropSeenCodes = `-- name: DropSeenCodes :execrows
 DELETE FROM import_seen s WHERE s.task = $1 AND s.code IN
        (SELECT q.code FROM import_seen q WHERE q.task = $1 ORDER BY q.code LIMIT $2)
@@ -666,12 +684,13 @@ func (q *Queries) ImportsOfPool(ctx context.Context, arg ImportsOfPoolParams) ([
 }
 
 const LayAnew = `-- name: LayAnew :one
-SELECT lay_anew($1::int, $2::int, $3::int, $4::bigint, $5::int)::bigint
+SELECT lay_anew($1::int, $2::int, $3::bigint, $4::int, $5::bigint, $6::int)::bigint
 `
 
 type LayAnewParams struct {
 	Pool    int32
 	Lot     int32
+	FromSeq int64
 	IntoLot int32
 	Size    int64
 	AtMost  int32
@@ -681,6 +700,7 @@ func (q *Queries) LayAnew(ctx context.Context, arg LayAnewParams) (int64, error)
 	row := q.db.QueryRow(ctx, LayAnew,
 		arg.Pool,
 		arg.Lot,
+		arg.FromSeq,
 		arg.IntoLot,
 		arg.Size,
 		arg.AtMost,
@@ -782,7 +802,7 @@ type MarkTextDoneParams struct {
 }
 
 // Behind ImportChunk, in its transaction: where to go on in the text, and whether
-// import_seen has codes of the file.
+// import_seen or import_moves have codes of the file.
 func (q *Queries) MarkTextDone(ctx context.Context, arg MarkTextDoneParams) error {
 	_, err := q.db.Exec(ctx, MarkTextDone,
 		arg.TextDone,
@@ -814,6 +834,62 @@ func (q *Queries) MoveCodes(ctx context.Context, arg MoveCodesParams) error {
 		arg.IntoSeqs,
 	)
 	return err
+}
+
+const NextMoves = `-- name: NextMoves :many
+SELECT m.code::text AS code, m.lot::int AS lot, m.seq::bigint AS seq,
+       m.issue_start::timestamptz AS issue_start, m.issue_end::timestamptz AS issue_end,
+       m.available_from::timestamptz AS available_from, m.available_till::timestamptz AS available_till,
+       m.line::bigint AS line, m."row"::text AS "row"
+  FROM next_moves($1::bigint, $2::int, $3::int) AS m
+`
+
+type NextMovesParams struct {
+	Task   int64
+	Pool   int32
+	AtMost int32
+}
+
+type NextMovesRow struct {
+	Code          string
+	Lot           int32
+	Seq           int64
+	IssueStart    pgtype.Timestamptz
+	IssueEnd      pgtype.Timestamptz
+	AvailableFrom pgtype.Timestamptz
+	AvailableTill pgtype.Timestamptz
+	Line          int64
+	Row           string
+}
+
+func (q *Queries) NextMoves(ctx context.Context, arg NextMovesParams) ([]NextMovesRow, error) {
+	rows, err := q.db.Query(ctx, NextMoves, arg.Task, arg.Pool, arg.AtMost)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []NextMovesRow
+	for rows.Next() {
+		var i NextMovesRow
+		if err := rows.Scan(
+			&i.Code,
+			&i.Lot,
+			&i.Seq,
+			&i.IssueStart,
+			&i.IssueEnd,
+			&i.AvailableFrom,
+			&i.AvailableTill,
+			&i.Line,
+			&i.Row,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const NoteSeen = `-- name: NoteSeen :exec
@@ -1029,27 +1105,33 @@ func (q *Queries) RehearseStep(ctx context.Context, arg RehearseStepParams) (str
 }
 
 const ScatteredLots = `-- name: ScatteredLots :many
-SELECT r.lot FROM runs r
- WHERE r.pool = $1 AND r.partition IS NULL AND r.next < r.hi
- GROUP BY r.lot
+SELECT r.pool, r.lot
+  FROM runs r JOIN lots l ON l.pool = r.pool AND l.lot = r.lot
+ WHERE r.partition IS NULL AND r.next < r.hi AND l.generator IS NULL
+ GROUP BY r.pool, r.lot
 HAVING count(*) > 1000 AND sum(r.hi - r.next) < 20 * count(*)
- ORDER BY r.lot
+ ORDER BY r.pool, r.lot
 `
 
-// Lots of which so many free pieces are left that the stock is slow to sum.
-func (q *Queries) ScatteredLots(ctx context.Context, pool int32) ([]int32, error) {
-	rows, err := q.db.Query(ctx, ScatteredLots, pool)
+type ScatteredLotsRow struct {
+	Pool int32
+	Lot  int32
+}
+
+// Lots of which so many small free pieces are left that refills are slow.
+func (q *Queries) ScatteredLots(ctx context.Context) ([]ScatteredLotsRow, error) {
+	rows, err := q.db.Query(ctx, ScatteredLots)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	var items []int32
+	var items []ScatteredLotsRow
 	for rows.Next() {
-		var lot int32
-		if err := rows.Scan(&lot); err != nil {
+		var i ScatteredLotsRow
+		if err := rows.Scan(&i.Pool, &i.Lot); err != nil {
 			return nil, err
 		}
-		items = append(items, lot)
+		items = append(items, i)
 	}
 	if err := rows.Err(); err != nil {
 		return nil, err
@@ -1075,6 +1157,44 @@ func (q *Queries) SeenToDrop(ctx context.Context) ([]int64, error) {
 			return nil, err
 		}
 		items = append(items, task)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const SmallPieces = `-- name: SmallPieces :many
+SELECT small_pieces($1::int, $2::int[], $3::bigint[], $4::bigint, $5::bigint)::int AS lot
+`
+
+type SmallPiecesParams struct {
+	Pool     int32
+	Lots     []int32
+	FromSeqs []int64
+	Pieces   int64
+	Mean     int64
+}
+
+func (q *Queries) SmallPieces(ctx context.Context, arg SmallPiecesParams) ([]int32, error) {
+	rows, err := q.db.Query(ctx, SmallPieces,
+		arg.Pool,
+		arg.Lots,
+		arg.FromSeqs,
+		arg.Pieces,
+		arg.Mean,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []int32
+	for rows.Next() {
+		var lot int32
+		if err := rows.Scan(&lot); err != nil {
+			return nil, err
+		}
+		items = append(items, lot)
 	}
 	if err := rows.Err(); err != nil {
 		return nil, err
@@ -1120,7 +1240,7 @@ func (q *Queries) SubmitImport(ctx context.Context, task int64) (int64, error) {
 }
 
 const TakeOut = `-- name: TakeOut :many
-SELECT t.idx::int FROM take_out($1::int, $2::int[], $3::bigint[]) AS t(idx)
+SELECT take_out($1::int, $2::int[], $3::bigint[])::int AS idx
 `
 
 type TakeOutParams struct {
@@ -1137,11 +1257,11 @@ func (q *Queries) TakeOut(ctx context.Context, arg TakeOutParams) ([]int32, erro
 	defer rows.Close()
 	var items []int32
 	for rows.Next() {
-		var t_idx int32
-		if err := rows.Scan(&t_idx); err != nil {
+		var idx int32
+		if err := rows.Scan(&idx); err != nil {
 			return nil, err
 		}
-		items = append(items, t_idx)
+		items = append(items, idx)
 	}
 	if err := rows.Err(); err != nil {
 		return nil, err

@@ -95,6 +95,19 @@ type Import struct {
 	IdempotencyKey *string
 }
 
+type ImportMove struct {
+	Task          int64
+	Code          string
+	Lot           int32
+	Seq           int64
+	IssueStart    pgtype.Timestamptz
+	IssueEnd      pgtype.Timestamptz
+	AvailableFrom pgtype.Timestamptz
+	AvailableTill pgtype.Timestamptz
+	Line          int64
+	Row           string
+}
+
 type ImportPart struct {
 	Task      int64
 	FirstByte int64

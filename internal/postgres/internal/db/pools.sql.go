@@ -98,15 +98,6 @@ func (q *Queries) CampaignsAfter(ctx context.Context, arg CampaignsAfterParams) 
 	return items, nil
 }
 
-const CloseGaps = `-- name: CloseGaps :exec
-SELECT close_gaps($1::int)
-`
-
-func (q *Queries) CloseGaps(ctx context.Context, pool int32) error {
-	_, err := q.db.Exec(ctx, CloseGaps, pool)
-	return err
-}
-
 const CodesWithoutPool = `-- name: CodesWithoutPool :many
 WITH RECURSIVE hop AS (
     (SELECT c.pool FROM codes c ORDER BY c.pool LIMIT 1)
