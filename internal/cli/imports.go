@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"promopool/internal/domain"
 )
 
 func (p *program) importsCommand() *cobra.Command {
@@ -57,25 +59,35 @@ func (p *program) importsListCommand() *cobra.Command {
 	}
 	r.flags(cmd.Flags())
 	cmd.Flags().StringVar(&status, "status", "", "only those with this `status`: waiting, running, completed, completed_with_refusals, failed or cancelled")
+	among(cmd, "status", domain.ImportStatuses...)
 	return cmd
 }
 
 func (p *program) importsShowCommand() *cobra.Command {
 	var r remote
+	var follow bool
 	cmd := &cobra.Command{
-		Use:     "show TASK",
-		Short:   "Show how far an import is, or what became of it",
-		Example: "  promopool imports show 12",
-		Args:    cobra.ExactArgs(1),
+		Use:   "show TASK",
+		Short: "Show how far an import is, or what became of it",
+		Long: `show tells how far an import is, or what became of it. With --follow it shows the
+progress until the import has ended, and exits 1 when it failed or was cancelled.`,
+		Example: `  promopool imports show 12
+  promopool imports show 12 --follow`,
+		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			b, err := r.do(cmd.Context(), http.MethodGet, pathTo("imports", args[0]), nil)
 			if err != nil {
 				return aboutImport(args[0], err)
 			}
+			if follow {
+				_, err = p.showToEnd(cmd.Context(), &r, b)
+				return err
+			}
 			return show(p, &r, b, func(w io.Writer, t importTask) { t.write(w) })
 		},
 	}
 	r.flags(cmd.Flags())
+	cmd.Flags().BoolVar(&follow, "follow", false, "go on until it has ended")
 	return cmd
 }
 

@@ -14,6 +14,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"promopool/internal/domain"
 )
 
 type pool struct {
@@ -42,7 +44,7 @@ func (p pool) write(w io.Writer) {
 	rows := [][2]string{
 		{"pool", p.ID}, {"state", p.State}, {"campaign", p.CampaignID}, {"name", p.Name}, {"description", p.Description},
 		{"parameter name", p.ParameterName}, {"notify", p.notice()}, {"codes", p.use()}, {"validity", "no limit from issue"},
-		{"processing", p.Processing}, {"issued", p.window()}, {"replenish", p.Replenish.text()}, {"version", strconv.FormatInt(p.Version, 10)}, {"created", localTime(p.CreatedAt)},
+		{"processing", p.Processing}, {"may be issued", p.window()}, {"replenish", p.Replenish.text()}, {"version", strconv.FormatInt(p.Version, 10)}, {"created", localTime(p.CreatedAt)},
 		{"launched", localTime(p.LaunchedAt)}, {"archived", localTime(p.ArchivedAt)},
 	}
 	for _, row := range rows {
@@ -99,7 +101,8 @@ draft, hands out codes from its launch on, and ends in the archive.`,
 
 // settingFlags are the settings of a pool as flags; settings makes a body of
 // those that were given.
-func settingFlags(f *pflag.FlagSet) {
+func settingFlags(cmd *cobra.Command) {
+	f := cmd.Flags()
 	f.String("id", "", "`id` of the pool; made of the name where none is given")
 	f.String("campaign", "", "`id` of the campaign it belongs to")
 	f.String("description", "", "what the codes are for; launch needs it")
@@ -110,6 +113,7 @@ func settingFlags(f *pflag.FlagSet) {
 	f.Bool("check-issued", false, "only issued codes are redeemed; asks for --validity")
 	f.String("validity", "none", "how long a code is valid from its issue, an ISO 8601 `duration` such as P30D; none: no limit")
 	f.String("processing", "internal", "who judges redemptions, internal or external")
+	among(cmd, "processing", domain.Internal, domain.External)
 	f.String("issue-start", "none", "nothing is issued before this `time`, such as 2026-07-01T00:00:00Z; none: the codes' own dates count")
 	f.String("issue-end", "none", "nothing is issued from this `time` on; none: the codes' own dates count")
 }
@@ -178,7 +182,7 @@ func (p *program) poolCreateCommand() *cobra.Command {
 		},
 	}
 	r.flags(cmd.Flags())
-	settingFlags(cmd.Flags())
+	settingFlags(cmd)
 	return cmd
 }
 
@@ -211,6 +215,7 @@ func (p *program) poolListCommand() *cobra.Command {
 	r.flags(cmd.Flags())
 	cmd.Flags().StringVar(&campaign, "campaign", "", "only pools of the campaign with this `id`")
 	cmd.Flags().StringVar(&state, "state", "", "only pools in this `state`: draft, active or archived")
+	among(cmd, "state", domain.Draft, domain.Active, domain.Archived)
 	searchFlag(cmd.Flags(), &search)
 	return cmd
 }
@@ -255,7 +260,7 @@ on the id, the campaign, the parameter name and multi-use stay as they are.`,
 			return p.showPool(&r, args[0], b, err)
 		},
 	}
-	settingFlags(cmd.Flags())
+	settingFlags(cmd)
 	cmd.Flags().String("name", "", "name of the pool")
 	cmd.Flags().VisitAll(func(f *pflag.Flag) { f.DefValue = "" }) // what is not given stays
 	r.flags(cmd.Flags())

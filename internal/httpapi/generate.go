@@ -43,7 +43,7 @@ func (f patternForm) parse() (*domain.Pattern, error) {
 	text, alphabet := "", ""
 	if f.alphabet != nil {
 		if alphabet = *f.alphabet; alphabet == "" {
-			return nil, wrongField("alphabet", "is empty")
+			return nil, wrongField("alphabet", "is empty: name 2 to 64 characters, or leave it out")
 		}
 	}
 	switch {
@@ -146,7 +146,7 @@ func (a *api) generate(w http.ResponseWriter, r *http.Request) error {
 	}
 	i, err := a.Generating.Generate(r.Context(), who, id, g.Generation)
 	if errors.Is(err, domain.ErrState) {
-		return problemOf(wrongState, "an archived pool takes no codes")
+		return problemOf(wrongState, archivedTakesNone)
 	}
 	if err != nil {
 		return err
@@ -184,7 +184,7 @@ type spaceQuery struct {
 func spaceQueryOf(r *http.Request) (q spaceQuery, err error) {
 	query, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
-		return q, problemOf(badRequest, "the query cannot be read: "+err.Error())
+		return q, problemOf(badRequest, "the query cannot be read: percent-encode what is in it")
 	}
 	known := append([]string{"count", "max_guess_odds"}, patternFields...)
 	for _, name := range slices.Sorted(maps.Keys(query)) {

@@ -242,6 +242,8 @@ func (a *importAPI) receive(w http.ResponseWriter, r *http.Request) error {
 	return answer(w, http.StatusAccepted, viewImport(i))
 }
 
+const archivedTakesNone = "an archived pool takes no codes: make another pool"
+
 // fileProblem is the problem of a file that was not taken.
 func fileProblem(err error) error {
 	switch {
@@ -256,7 +258,7 @@ func fileProblem(err error) error {
 	case errors.Is(err, domain.ErrFileBroken):
 		return problemOf(badRequest, "the upload broke off, so nothing was kept: send the file again")
 	case errors.Is(err, domain.ErrState):
-		return problemOf(wrongState, "an archived pool takes no codes")
+		return problemOf(wrongState, archivedTakesNone)
 	}
 	return err
 }
@@ -343,7 +345,7 @@ func fileOf(w http.ResponseWriter, r *http.Request) (u domain.Upload, file io.Re
 			return u, nil, err
 		}
 		if part == nil {
-			return u, nil, problemOf(badRequest, "the form has no file")
+			return u, nil, problemOf(badRequest, "the form has no file: send it as a part with a file name")
 		}
 		u.FileName = fileName(part.FileName())
 		if u.MediaType, _, err = mime.ParseMediaType(part.Header.Get("Content-Type")); err != nil || len(u.MediaType) > maxMedia {

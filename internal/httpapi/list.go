@@ -32,7 +32,7 @@ type page struct {
 func pageOf(r *http.Request, filters ...string) (page, error) {
 	query, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
-		return page{}, problemOf(badRequest, "the query cannot be read: "+err.Error())
+		return page{}, problemOf(badRequest, "the query cannot be read: percent-encode what is in it")
 	}
 	known := append([]string{"limit", "cursor"}, filters...)
 	for name, values := range query {

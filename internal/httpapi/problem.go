@@ -76,9 +76,9 @@ var meanings = []struct {
 	{domain.ErrGuessable, guessable, ""},
 	{domain.ErrPatternMeets, patternMeets, ""},
 	{domain.ErrKeyReused, keyReused, ""},
-	{domain.ErrNotFound, notFound, "there is none with this id"},
+	{domain.ErrNotFound, notFound, "there is none with this id: look it up in the list, and mind that ids can be changed"},
 	{domain.ErrTaken, idTaken, ""},
-	{domain.ErrState, wrongState, "a draft can be launched or deleted, an active pool archived"},
+	{domain.ErrState, wrongState, "a draft can be launched or deleted, an active pool archived: read the pool to see what it is"},
 	{domain.ErrStale, stale, ""},
 	{domain.ErrInUse, inUse, "delete or move its pools first"},
 	{domain.ErrAway, unavailable, domain.ErrAway.Error()},
@@ -91,7 +91,7 @@ func problemFor(err error) *Problem {
 	if errors.As(err, &p) {
 		return p
 	}
-	p = problemOf(internal, "this is a mistake of ours: the log says more")
+	p = problemOf(internal, "this is a mistake of ours, and the log of promopool says more: tell whoever runs it")
 	for _, m := range meanings {
 		if errors.Is(err, m.err) {
 			p = problemOf(m.kind, m.say)
