@@ -5,9 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"net/http"
-	"net/url"
 	"slices"
 	"strconv"
 	"time"
@@ -88,10 +86,10 @@ var generationFields = setters[generation]{
 	"alphabet":       orAbsent(func(g *generation) **string { return &g.form.alphabet }, "text"),
 	"prefix":         orAbsent(func(g *generation) **string { return &g.form.prefix }, "text"),
 	"suffix":         orAbsent(func(g *generation) **string { return &g.form.suffix }, "text"),
-	"issue_start":    setTime(func(g *generation) *time.Time { return &g.Window.IssueStart }),
-	"issue_end":      setTime(func(g *generation) *time.Time { return &g.Window.IssueEnd }),
-	"available_from": setTime(func(g *generation) *time.Time { return &g.Window.AvailableFrom }),
-	"available_till": setTime(func(g *generation) *time.Time { return &g.Window.AvailableTill }),
+	"issue_start":    moment(func(g *generation) *time.Time { return &g.Window.IssueStart }),
+	"issue_end":      moment(func(g *generation) *time.Time { return &g.Window.IssueEnd }),
+	"available_from": moment(func(g *generation) *time.Time { return &g.Window.AvailableFrom }),
+	"available_till": moment(func(g *generation) *time.Time { return &g.Window.AvailableTill }),
 }
 
 // orAbsent makes null the same as no field.
@@ -104,26 +102,8 @@ func orAbsent[T, V any](place func(*T) **V, want string) func(*T, json.RawMessag
 	}
 }
 
-func setTime[T any](place func(*T) *time.Time) func(*T, json.RawMessage) error {
-	return func(t *T, value json.RawMessage) error {
-		var text *string
-		err := json.Unmarshal(value, &text)
-		if err == nil && text != nil {
-			*place(t), err = time.Parse(time.RFC3339, *text)
-		}
-		if err != nil {
-			return errors.New("must be a time such as 2026-12-31T23:59:59Z, or null")
-		}
-		return nil
-	}
-}
-
 func (a *api) generate(w http.ResponseWriter, r *http.Request) error {
-	id, err := pathID(r)
-	if err != nil {
-		return err
-	}
-	who, err := actorOf(r)
+	id, who, err := changeOf(r)
 	if err != nil {
 		return err
 	}
@@ -139,7 +119,7 @@ func (a *api) generate(w http.ResponseWriter, r *http.Request) error {
 		return wrongField("count", "is needed")
 	}
 	if g.Key != "" && !domain.ValidEventID(g.Key) {
-		return problemOf(badRequest, "the header Idempotency-Key must be 1 to 200 bytes of UTF-8")
+		return wrongParameter("Idempotency-Key", "must be 1 to 200 bytes of UTF-8, or be absent")
 	}
 	if g.Pattern, err = g.form.parse(); err != nil {
 		return err
@@ -182,15 +162,9 @@ type spaceQuery struct {
 }
 
 func spaceQueryOf(r *http.Request) (q spaceQuery, err error) {
-	query, err := url.ParseQuery(r.URL.RawQuery)
+	query, err := queryOf(r, append([]string{"count", "max_guess_odds"}, patternFields...)...)
 	if err != nil {
-		return q, problemOf(badRequest, "the query cannot be read: percent-encode what is in it")
-	}
-	known := append([]string{"count", "max_guess_odds"}, patternFields...)
-	for _, name := range slices.Sorted(maps.Keys(query)) {
-		if !slices.Contains(known, name) || len(query[name]) != 1 {
-			return q, problemOf(badRequest, fmt.Sprintf("the query takes %q, each at most once", known))
-		}
+		return q, err
 	}
 	text := func(name string) *string {
 		if !query.Has(name) {
@@ -203,19 +177,19 @@ func spaceQueryOf(r *http.Request) (q spaceQuery, err error) {
 	if query.Has("length") {
 		n, err := strconv.Atoi(query.Get("length"))
 		if err != nil {
-			return q, problemOf(badRequest, "length must be a whole number")
+			return q, wrongParameter("length", "must be a whole number")
 		}
 		f.length = &n
 	}
 	if query.Has("count") {
 		if q.count, err = strconv.ParseInt(query.Get("count"), 10, 64); err != nil || q.count < 1 || q.count > domain.MaxGenerated {
-			return q, problemOf(badRequest, fmt.Sprintf("count must be a number from 1 to %d", int64(domain.MaxGenerated)))
+			return q, wrongParameter("count", fmt.Sprintf("must be a number from 1 to %d", int64(domain.MaxGenerated)))
 		}
 	}
 	q.odds = domain.DefaultGuessOdds
 	if query.Has("max_guess_odds") {
 		if q.odds, err = strconv.ParseFloat(query.Get("max_guess_odds"), 64); err != nil || !(0 < q.odds && q.odds <= 1) {
-			return q, problemOf(badRequest, "max_guess_odds must be above 0 and at most 1")
+			return q, wrongParameter("max_guess_odds", "must be above 0 and at most 1")
 		}
 	}
 	q.pattern, err = f.parse()

@@ -456,6 +456,9 @@ func TestProblems(t *testing.T) {
 			if !strings.Contains(string(r.body), strings.Trim(tt.says, `"`)) {
 				t.Errorf("nothing of %s in %s", tt.says, r.body)
 			}
+			if query := strings.Contains(tt.path, "=") && tt.kind == "bad-request"; query && !strings.Contains(string(r.body), `"errors":[{"field":"`) {
+				t.Errorf("no parameter is named in %s", r.body)
+			}
 		})
 	}
 	s.t = t

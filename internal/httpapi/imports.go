@@ -212,11 +212,7 @@ func viewImport(i domain.Import) importView {
 }
 
 func (a *importAPI) receive(w http.ResponseWriter, r *http.Request) error {
-	id, err := pathID(r)
-	if err != nil {
-		return err
-	}
-	actor, err := actorOf(r)
+	id, actor, err := changeOf(r)
 	if err != nil {
 		return err
 	}
@@ -250,7 +246,7 @@ func fileProblem(err error) error {
 	case errors.As(err, new(*Problem)):
 		return err
 	case errors.Is(err, domain.ErrFileTooLarge):
-		return problemOf(tooLarge, err.Error())
+		return problemOf(tooLarge, err.Error()+": send it in parts")
 	case errors.Is(err, domain.ErrFileEmpty):
 		return problemOf(badRequest, "the file is empty: a file of codes has one a line")
 	case errors.Is(err, os.ErrDeadlineExceeded):
@@ -435,7 +431,15 @@ func fileName(s string) string {
 	return s
 }
 
-// pathTask is the task that the path names.
+// importOf is the import that the path names.
+func (a *importAPI) importOf(r *http.Request) (domain.Import, error) {
+	task, err := pathTask(r)
+	if err != nil {
+		return domain.Import{}, err
+	}
+	return a.imports.Import(r.Context(), task)
+}
+
 func pathTask(r *http.Request) (int64, error) {
 	task, err := strconv.ParseInt(r.PathValue("task"), 10, 64)
 	if err != nil || task < 1 {
@@ -445,15 +449,11 @@ func pathTask(r *http.Request) (int64, error) {
 }
 
 func (a *importAPI) read(w http.ResponseWriter, r *http.Request) error {
-	task, err := pathTask(r)
+	i, err := a.importOf(r)
 	if err != nil {
 		return err
 	}
-	i, err := a.imports.Import(r.Context(), task)
-	if err != nil {
-		return err
-	}
-	refusals, err := a.imports.Refusals(r.Context(), task, 0, 100)
+	refusals, err := a.imports.Refusals(r.Context(), i.Task, 0, 100)
 	if err != nil {
 		return err
 	}
@@ -472,7 +472,7 @@ func (a *importAPI) list(w http.ResponseWriter, r *http.Request) error {
 	}
 	pool := p.query.Get("pool_id")
 	if pool != "" && domain.CheckID(pool) != nil {
-		return problemOf(badRequest, "pool_id must be the id of a pool")
+		return wrongParameter("pool_id", "must be the id of a pool")
 	}
 	imports, err := a.imports.ListImports(r.Context(), pool, domain.ImportStatus(p.query.Get("status")), below, p.limit+1)
 	if err != nil {
@@ -505,15 +505,10 @@ func importPage(r *http.Request, filters ...string) (p page, below int64, err er
 		return p, 0, err
 	}
 	if status := domain.ImportStatus(p.query.Get("status")); status != "" && !slices.Contains(domain.ImportStatuses, status) {
-		return p, 0, problemOf(badRequest, fmt.Sprintf("status must be one of %q", domain.ImportStatuses))
+		return p, 0, wrongParameter("status", "must be "+oneOf(domain.ImportStatuses))
 	}
-	below = math.MaxInt64
-	if p.after != "" {
-		if below, err = strconv.ParseInt(p.after, 10, 64); err != nil {
-			return p, 0, problemOf(badRequest, `cursor must be the "next" of the page before`)
-		}
-	}
-	return p, below, nil
+	below, err = p.below()
+	return p, below, err
 }
 
 func (a *importAPI) cancel(w http.ResponseWriter, r *http.Request) error {
@@ -523,7 +518,7 @@ func (a *importAPI) cancel(w http.ResponseWriter, r *http.Request) error {
 	}
 	i, err := a.imports.CancelImport(r.Context(), task)
 	if errors.Is(err, domain.ErrImportEnded) {
-		return problemOf(importEnded, fmt.Sprintf("import %d is %s: there is nothing left to cancel", task, strings.ReplaceAll(string(i.Status), "_", " ")))
+		return problemOf(importEnded, fmt.Sprintf("import %d is %s: there is nothing left to cancel, what was added stays", task, strings.ReplaceAll(string(i.Status), "_", " ")))
 	}
 	if err != nil {
 		return err
@@ -533,23 +528,19 @@ func (a *importAPI) cancel(w http.ResponseWriter, r *http.Request) error {
 
 // servable are the media types that a file is given back as. Any other could be
 // a page that acts in the name of who opens it.
-var servable = []string{"text/csv", "text/plain", "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"}
+var servable = []string{"text/csv", "text/plain", mediaXLSX}
 
 func (a *importAPI) file(w http.ResponseWriter, r *http.Request) error {
-	task, err := pathTask(r)
-	if err != nil {
-		return err
-	}
-	i, err := a.imports.Import(r.Context(), task)
+	i, err := a.importOf(r)
 	if err != nil {
 		return err
 	}
 	if !i.FileKept {
-		return problemOf(gone, fmt.Sprintf("the file of import %d was kept until %s: ask whoever uploaded it, %s", task, domain.EventTime(i.KeptUntil), i.Actor))
+		return problemOf(gone, fmt.Sprintf("the file of import %d was kept until %s: ask whoever uploaded it, %s", i.Task, domain.EventTime(i.KeptUntil), i.Actor))
 	}
 	name, media := i.FileName, i.MediaType
 	if name == "" {
-		name = fmt.Sprintf("import-%d.csv", task)
+		name = fmt.Sprintf("import-%d.csv", i.Task)
 	}
 	if !slices.Contains(servable, media) {
 		media = "application/octet-stream"
@@ -560,19 +551,16 @@ func (a *importAPI) file(w http.ResponseWriter, r *http.Request) error {
 	h.Set("Content-Disposition", mime.FormatMediaType("attachment", map[string]string{"filename": name}))
 	h.Set("Content-Length", strconv.FormatInt(i.Bytes, 10))
 	h.Set("Cache-Control", "no-store")
-	return a.stream(w, r, func(out io.Writer) error { return a.uploads.WriteFile(r.Context(), task, out) })
+	return a.stream(w, r, func(out io.Writer) error { return a.uploads.WriteFile(r.Context(), i.Task, out) })
 }
 
 func (a *importAPI) rejected(w http.ResponseWriter, r *http.Request) error {
-	task, err := pathTask(r)
+	i, err := a.importOf(r)
 	if err != nil {
 		return err
 	}
-	if _, err := a.imports.Import(r.Context(), task); err != nil {
-		return err
-	}
-	asFile(w, fmt.Sprintf("import-%d-rejected.csv", task))
-	return a.stream(w, r, func(out io.Writer) error { return a.uploads.WriteRejected(r.Context(), task, out) })
+	asFile(w, fmt.Sprintf("import-%d-rejected.csv", i.Task))
+	return a.stream(w, r, func(out io.Writer) error { return a.uploads.WriteRejected(r.Context(), i.Task, out) })
 }
 
 func (a *importAPI) template(format domain.Format) handler {

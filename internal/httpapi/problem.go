@@ -51,7 +51,8 @@ type Problem struct {
 	Errors []FieldError `json:"errors,omitempty"`
 }
 
-// FieldError is what is wrong with one field of the body.
+// FieldError is what is wrong with one field of the body, one parameter of the
+// query, or one header.
 type FieldError struct {
 	Field  string `json:"field"`
 	Detail string `json:"detail"`
@@ -62,6 +63,13 @@ func (p *Problem) Error() string { return p.Title + ": " + p.Detail }
 
 func problemOf(k kind, detail string) *Problem {
 	return &Problem{Type: "/problems/" + k.typ, Title: k.title, Status: k.status, Detail: detail}
+}
+
+// wrongParameter is a problem with a parameter of the query, or with a header.
+func wrongParameter(name, detail string) *Problem {
+	p := problemOf(badRequest, name+" "+detail)
+	p.Errors = []FieldError{{Field: name, Detail: detail}}
+	return p
 }
 
 // meanings maps the errors of the domain, the most telling first.

@@ -316,40 +316,21 @@ func (s *Store) dropParts(ctx context.Context, task int64) error {
 // SweepImports forgets uploads that have not grown for the given time, files
 // that are kept no longer, and what dead processes have left of DropSeen.
 func (s *Store) SweepImports(ctx context.Context, stale time.Duration) error {
-	uploads, err := s.q.StaleUploads(ctx, stale.Seconds())
-	if err != nil {
-		return asked(err)
-	}
-	for _, task := range uploads {
-		if err := s.AbandonImport(ctx, task); err != nil {
-			return err
+	staleUploads := func(ctx context.Context) ([]int64, error) { return s.q.StaleUploads(ctx, stale.Seconds()) }
+	for _, sweep := range []struct {
+		tasks func(ctx context.Context) ([]int64, error)
+		drop  func(ctx context.Context, task int64) error
+	}{
+		{staleUploads, s.AbandonImport}, {s.q.FilesToDrop, s.DropImportBody}, {s.q.SeenToDrop, s.DropSeen}, {s.q.OrphanedParts, s.dropParts},
+	} {
+		tasks, err := sweep.tasks(ctx)
+		if err != nil {
+			return asked(err)
 		}
-	}
-	ended, err := s.q.FilesToDrop(ctx)
-	if err != nil {
-		return asked(err)
-	}
-	for _, task := range ended {
-		if err := s.DropImportBody(ctx, task); err != nil {
-			return err
-		}
-	}
-	seen, err := s.q.SeenToDrop(ctx)
-	if err != nil {
-		return asked(err)
-	}
-	for _, task := range seen {
-		if err := s.DropSeen(ctx, task); err != nil {
-			return err
-		}
-	}
-	orphans, err := s.q.OrphanedParts(ctx)
-	if err != nil {
-		return asked(err)
-	}
-	for _, task := range orphans {
-		if err := s.dropParts(ctx, task); err != nil {
-			return err
+		for _, task := range tasks {
+			if err := sweep.drop(ctx, task); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
