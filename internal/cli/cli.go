@@ -99,15 +99,16 @@ the pools, campaigns and imports of the server.`,
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return fmt.Errorf("%w: see %s --help", err, cmd.CommandPath())
 	})
+	cobra.EnableCommandSorting = false // commands stand in the order of their use
 	for _, group := range []struct {
 		id, title string
 		commands  []*cobra.Command
 	}{
 		{"servers", "Run it:", []*cobra.Command{p.devCommand(), p.demoCommand(), p.serveCommand(), p.migrateCommand()}},
 		{"pools", "Pools and what is in them:", []*cobra.Command{
-			p.campaignCommand(), p.poolCommand(), p.launchCommand(), p.stockCommand(),
+			p.campaignCommand(), p.poolCommand(),
 			p.importCommand(), p.importsCommand(), p.generateCommand(), p.spaceCommand(), p.replenishCommand(),
-			p.codeCommand(), p.issuanceCommand(),
+			p.launchCommand(), p.stockCommand(), p.codeCommand(), p.issuanceCommand(),
 		}},
 		{"events", "Events, proof and figures:", []*cobra.Command{p.requestCommand(), p.tailCommand(), p.verifyCommand(), p.benchCommand()}},
 		{"terminal", "At the terminal:", nil},

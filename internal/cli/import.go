@@ -209,9 +209,10 @@ in the pool or refused. The file is CSV, XLSX or text with a code in each row an
 up to four dates: issue_start, issue_end, available_from, available_till. With a
 header the columns may stand in any order, without one in this. How the file is
 encoded and separated is found by looking, unless it is said. In pasted text and
-in a .txt file several codes may stand in a line. The first codes can be issued while the rest
-loads, and once the upload is through the server goes on without this command:
-promopool imports show --follow tells how far it is, promopool imports cancel ends it.
+in a .txt file several codes may stand in a line. The first codes can be issued
+while the rest loads, and once the upload is through the server goes on without
+this command: promopool imports show --follow tells how far it is, and promopool
+imports cancel ends it.
 
 --dry-run reads the whole file, tells what would become of each row, and fills
 nothing. --template writes a file to fill in.

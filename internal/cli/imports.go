@@ -15,10 +15,10 @@ import (
 func (p *program) importsCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "imports",
-		Short: "List, show and cancel imports, and get their files back",
+		Short: "List, follow and cancel imports, and get their files back",
 		Long:  "An import is the task of filling a pool from a file; promopool import begins one.",
 		Example: `  promopool imports list beach
-  promopool imports show 12
+  promopool imports show 12 --follow
   promopool imports cancel 12`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
