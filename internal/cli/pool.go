@@ -284,7 +284,8 @@ func (p *program) poolHistoryCommand() *cobra.Command {
 		Use:   "history POOL",
 		Short: "Show who changed what of a pool, the newest first",
 		Example: `  promopool pool history beach
-  promopool pool history beach --json | jq -r '.[] | select(.changes.issue_end) | [.at, .actor] | @tsv'`,
+  promopool pool history beach --field issue_end
+  promopool pool history beach --by anna --json | jq -r '.[] | [.at, .action] | @tsv'`,
 	})
 }
 

@@ -347,6 +347,9 @@ func TestArticle(t *testing.T) {
 			t.Errorf("the history does not tell of %v", want)
 		}
 	}
+	if some := everything[entry](anna, pool+"/history?actor=%D0%91%D0%BE%D1%80%D0%B8%D1%81"); len(some) != 1 || some[0].Action != "pool.launched" {
+		t.Errorf("Борис did %v", some)
+	}
 	type task struct {
 		Task     int64
 		Actor    string

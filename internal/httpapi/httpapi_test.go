@@ -420,7 +420,10 @@ func TestProblems(t *testing.T) {
 		{name: "HistoryOfNoPool", method: "GET", path: "/v1/pools/none/history", status: 404, kind: "not-found"},
 		{name: "HistoryOfNoCampaign", method: "GET", path: "/v1/campaigns/none/history", status: 404, kind: "not-found"},
 		{name: "HistoryCursor", method: "GET", path: "/v1/pools/beach/history?cursor=YQ", status: 400, kind: "bad-request", says: "cursor"},
-		{name: "HistoryFilter", method: "GET", path: "/v1/pools/beach/history?actor=anna", status: 400, kind: "bad-request"},
+		{name: "HistoryFilter", method: "GET", path: "/v1/pools/beach/history?state=draft", status: 400, kind: "bad-request", says: "the query takes limit, cursor, actor, action, field"},
+		{name: "HistoryAction", method: "GET", path: "/v1/pools/beach/history?action=sold", status: 400, kind: "bad-request", says: "pool.created"},
+		{name: "HistoryActor", method: "GET", path: "/v1/pools/beach/history?actor=%00", status: 400, kind: "bad-request", says: "actor must"},
+		{name: "HistoryField", method: "GET", path: "/v1/campaigns/summer/history?field=%22", status: 400, kind: "bad-request", says: "issue_end"},
 		{name: "NULSearch", method: "GET", path: "/v1/pools?q=%00", status: 400, kind: "bad-request", says: "q must"},
 		{name: "BrokenSearch", method: "GET", path: "/v1/campaigns?q=%ff", status: 400, kind: "bad-request", says: "q must"},
 
@@ -582,7 +585,22 @@ func TestHistory(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
+	for filter, want := range map[string][]float64{
+		"actor=anna": {5, 4, 1}, "action=pool.edited": {3, 2}, "field=state": {5, 4, 1}, "field=issue_end": {2},
+		"actor=%D0%97%D0%BE%D1%8F&action=pool.edited&field=id": {2}, "actor=nobody": nil,
+	} {
+		var got []float64
+		for _, e := range s.Want(200, "GET", "/v1/pools/shore/history?"+filter, "").Get("items").([]any) {
+			got = append(got, e.(map[string]any)["version"].(float64))
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s: %s", filter, diff)
+		}
+	}
 	s.Want(200, "PATCH", "/v1/campaigns/summer", `{"name": "Été"}`, zoya...)
+	if r := s.Want(200, "GET", "/v1/campaigns/summer/history?action=campaign.renamed", ""); len(r.Get("items").([]any)) != 1 {
+		t.Errorf("got %s", r.body)
+	}
 	r := s.Want(200, "GET", "/v1/campaigns/summer/history?limit=1", "")
 	if !strings.Contains(string(r.body), `"changes":{"name":{"from":"Summer","to":"Été"}},"version":null,"revision":null`) {
 		t.Errorf("got %s", r.body)
