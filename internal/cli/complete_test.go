@@ -76,17 +76,17 @@ func TestComplete(t *testing.T) {
 	}
 
 	for line, want := range map[string][]string{
-		"pool get sh":                        {"shore\tShore"},
-		"pool get xyz":                       {},
-		"code beach ":                        {}, // a code is money
-		"pool list --state ":                 {"draft", "active", "archived"},
-		"pool create x --campaign su":        {"summer\tSummer"},
-		"pool set beach --processing ":       {"internal", "external"},
-		"import beach x.csv --delimiter ":    {"comma", "semicolon", "tab", "pipe"},
-		"import --template ":                 {"csv", "xlsx"},
-		"code export beach --state ":         {"available", "scheduled", "issued", "expired"},
-		"tail --topic ":                      {"outcomes", "dead-letters", "requests", "all"},
-		"generate beach --count ":            {},
+		"pool get sh":                     {"shore\tShore"},
+		"pool get xyz":                    {},
+		"code beach ":                     {}, // a code is money
+		"pool list --state ":              {"draft", "active", "archived"},
+		"pool create x --campaign su":     {"summer\tSummer"},
+		"pool set beach --processing ":    {"internal", "external"},
+		"import beach x.csv --delimiter ": {"comma", "semicolon", "tab", "pipe"},
+		"import --template ":              {"csv", "xlsx"},
+		"code export beach --state ":      {"available", "scheduled", "issued", "expired"},
+		"tail --topic ":                   {"outcomes", "dead-letters", "requests", "all"},
+		"generate beach --count ":         {},
 	} {
 		if diff := cmp.Diff(want, c.Completes(strings.Split(line, " ")...)); diff != "" {
 			t.Errorf("%s: %s", line, diff)

@@ -159,7 +159,10 @@ func TestArticle(t *testing.T) {
 	anna.Refused(409, "id-taken", "", "choose another", "PATCH", "/v1/pools/ete-2026-20", `{"id": "ete-2026-20-2"}`)
 	anna.Want(200, "PATCH", "/v1/pools/ete-2026-20", `{"id": "beach"}`).shows(map[string]any{"id": "beach", "version": 2.0})
 	const pool = "/v1/pools/beach"
-	set := func(patch string, shows map[string]any) { t.Helper(); anna.Want(200, "PATCH", pool, patch).shows(shows) }
+	set := func(patch string, shows map[string]any) {
+		t.Helper()
+		anna.Want(200, "PATCH", pool, patch).shows(shows)
+	}
 	refuse := func(patch, field, says string) {
 		t.Helper()
 		anna.Refused(422, "invalid-settings", field, says, "PATCH", pool, patch)
