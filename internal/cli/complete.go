@@ -26,6 +26,7 @@ type candidate struct {
 	PoolID   string `json:"pool_id"`
 	Status   string
 	FileName string `json:"file_name"`
+	Pattern  string
 }
 
 func (c candidate) named() (word, tells string) { return c.ID, c.Name }
@@ -41,7 +42,7 @@ var places = map[string]place{
 	"CAMPAIGN": {"campaigns", true, candidate.named},
 	"POOL":     {"pools", true, candidate.named},
 	"TASK": {"imports", false, func(c candidate) (string, string) {
-		return strconv.FormatInt(c.Task, 10), strings.TrimSpace(strings.Join([]string{c.PoolID, statusText(c.Status), c.FileName}, " "))
+		return strconv.FormatInt(c.Task, 10), strings.TrimSpace(strings.Join([]string{c.PoolID, statusText(c.Status), c.FileName + c.Pattern}, " "))
 	}},
 }
 

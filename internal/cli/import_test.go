@@ -84,8 +84,8 @@ func TestImport(t *testing.T) {
 
 	c.Shows([]string{"imports", "show", "1"}, "status completed with refusals", "by anna", "file codes.csv", " duplicate_in_file 1"[1:], "file kept until")
 	c.Shows([]string{"imports", "show", "1", "--follow"}, "status completed with refusals", "rows 4")
-	c.Shows([]string{"imports", "list"}, "TASK POOL STATUS", "1 mugs completed with refusals 4 2 2 anna")
-	c.Shows([]string{"imports", "list", "mugs", "--status", "completed"}, "3 mugs completed 2 2 0")
+	c.Shows([]string{"imports", "list"}, "TASK POOL STATUS", "1 mugs completed with refusals 4 2 0 2 anna")
+	c.Shows([]string{"imports", "list", "mugs", "--status", "completed"}, "3 mugs completed 2 2 0 0 anna")
 	c.Fails("there is no pool \"cups\"", "imports", "list", "cups")
 	c.Fails("there is no import 99", "imports", "show", "99")
 	c.Fails("there is no import 99", "imports", "cancel", "99")

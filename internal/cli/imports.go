@@ -29,20 +29,23 @@ func (p *program) importsCommand() *cobra.Command {
 
 func (p *program) importsListCommand() *cobra.Command {
 	var r remote
-	var status string
+	var status, kind, by string
 	cmd := &cobra.Command{
 		Use:   "list [POOL]",
 		Short: "List imports, of a pool or all, the newest first",
 		Example: `  promopool imports list
-  promopool imports list beach --status failed`,
+  promopool imports list beach --status failed
+  promopool imports list --by anna --kind generation`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			path, query := pathTo("imports"), url.Values{}
 			if len(args) == 1 {
 				path = pathTo("pools", args[0], "imports")
 			}
-			if status != "" {
-				query.Set("status", status)
+			for name, value := range map[string]string{"status": status, "kind": kind, "actor": by} {
+				if value != "" {
+					query.Set(name, value)
+				}
 			}
 			items, err := r.list(cmd.Context(), path, query)
 			if len(args) == 1 && isProblem(err, "not-found") {
@@ -51,15 +54,18 @@ func (p *program) importsListCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return showAll(p, &r, items, "TASK\tPOOL\tSTATUS\tROWS\tADDED\tREFUSED\tBY\tUPLOADED\tFILE", func(w io.Writer, t importTask) {
-				fmt.Fprintf(w, "%d\t%s\t%s\t%d\t%d\t%d\t%s\t%s\t%s\n",
-					t.Task, t.PoolID, statusText(t.Status), t.Rows, t.Added, t.Refused, t.Actor, localTime(t.CreatedAt), t.FileName)
+			return showAll(p, &r, items, "TASK\tPOOL\tSTATUS\tROWS\tADDED\tMOVED\tREFUSED\tBY\tWHEN\tFILE OR PATTERN", func(w io.Writer, t importTask) {
+				fmt.Fprintf(w, "%d\t%s\t%s\t%d\t%d\t%d\t%d\t%s\t%s\t%s\n",
+					t.Task, t.PoolID, statusText(t.Status), t.Rows, t.Added, t.Moved, t.Refused, t.Actor, localTime(t.CreatedAt), t.FileName+t.Pattern)
 			})
 		},
 	}
 	r.flags(cmd.Flags())
 	cmd.Flags().StringVar(&status, "status", "", "only those with this `status`: waiting, running, completed, completed_with_refusals, failed or cancelled")
+	cmd.Flags().StringVar(&kind, "kind", "", "only those of this `kind`: file, generation or replenishment")
+	cmd.Flags().StringVar(&by, "by", "", "only those that this `name` began")
 	among(cmd, "status", domain.ImportStatuses...)
+	among(cmd, "kind", domain.ImportKinds...)
 	return cmd
 }
 

@@ -363,8 +363,12 @@ func TestArticle(t *testing.T) {
 	if len(tasks) != 7 || tasks[0].FileName != "late.csv" || tasks[2].Actor != "Борис" || tasks[6].Task != 1 {
 		t.Errorf("got %v", tasks)
 	}
-	if some := everything[task](anna, "/v1/imports?status=completed_with_refusals"); len(some) != 3 {
-		t.Errorf("got %v", some)
+	for filter, want := range map[string]int{
+		"status=completed_with_refusals": 3, "kind=generation": 1, "kind=file": 7, "pool_id=beach": 7, "actor=anna": 7, "actor=anna&kind=file&pool_id=beach": 6,
+	} {
+		if some := everything[task](anna, "/v1/imports?"+filter); len(some) != want {
+			t.Errorf("%s: got %v, want %d", filter, some, want)
+		}
 	}
 
 	// The end: nothing is issued any more, what was issued is known.

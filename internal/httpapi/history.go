@@ -3,7 +3,6 @@ package httpapi
 import (
 	"context"
 	"net/http"
-	"net/url"
 	"regexp"
 	"slices"
 	"strconv"
@@ -40,7 +39,7 @@ func (a *api) readHistory(read func(ctx context.Context, id string, which domain
 		if err != nil {
 			return err
 		}
-		which, err := entryFilter(p.query)
+		which, err := p.entries()
 		if err != nil {
 			return err
 		}
@@ -59,16 +58,15 @@ func (a *api) readHistory(read func(ctx context.Context, id string, which domain
 // fieldForm is what the name of a field may be.
 var fieldForm = regexp.MustCompile(`^[a-z_.]{1,100}$`)
 
-func entryFilter(query url.Values) (f domain.EntryFilter, err error) {
-	if query.Get("actor") != "" {
-		if f.Actor, err = domain.ParseActor(query.Get("actor")); err != nil {
-			return f, wrongParameter("actor", err.Error())
-		}
+// entries are those of a history that are asked for.
+func (p *page) entries() (f domain.EntryFilter, err error) {
+	if f.Actor, err = p.actor(); err != nil {
+		return f, err
 	}
-	if f.Action = domain.Action(query.Get("action")); f.Action != "" && !slices.Contains(domain.Actions, f.Action) {
+	if f.Action = domain.Action(p.query.Get("action")); f.Action != "" && !slices.Contains(domain.Actions, f.Action) {
 		return f, wrongParameter("action", "must be "+oneOf(domain.Actions))
 	}
-	if f.Field = query.Get("field"); f.Field != "" && !fieldForm.MatchString(f.Field) {
+	if f.Field = p.query.Get("field"); f.Field != "" && !fieldForm.MatchString(f.Field) {
 		return f, wrongParameter("field", "must be the name of a setting, such as issue_end")
 	}
 	return f, nil

@@ -437,6 +437,8 @@ func TestProblems(t *testing.T) {
 		{name: "Query", method: "GET", path: "/v1/pools?a;b", status: 400, kind: "bad-request"},
 
 		{name: "FilterImports", method: "GET", path: "/v1/imports?status=lost", status: 400, kind: "bad-request", says: "cancelled"},
+		{name: "FilterImportsKind", method: "GET", path: "/v1/imports?kind=magic", status: 400, kind: "bad-request", says: "replenishment"},
+		{name: "FilterImportsActor", method: "GET", path: "/v1/pools/beach/imports?actor=%ff", status: 400, kind: "bad-request", says: "actor must"},
 		{name: "FilterImportsOfPool", method: "GET", path: "/v1/pools/beach/imports?pool_id=beach", status: 400, kind: "bad-request"},
 		{name: "FilterImportsPool", method: "GET", path: "/v1/imports?pool_id=%00", status: 400, kind: "bad-request"},
 		{name: "CursorImports", method: "GET", path: "/v1/imports?cursor=YQ", status: 400, kind: "bad-request", says: "cursor"},

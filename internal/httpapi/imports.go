@@ -44,11 +44,10 @@ type Uploads interface {
 // Imports is what the interface needs of the store to tell of imports.
 type Imports interface {
 	Import(ctx context.Context, task int64) (domain.Import, error)
-	// ListImports returns those below a task, the newest first. An empty pool or
-	// status means any.
-	ListImports(ctx context.Context, pool string, status domain.ImportStatus, below int64, limit int) ([]domain.Import, error)
+	// ListImports returns those below a task, the newest first.
+	ListImports(ctx context.Context, which domain.ImportFilter, below int64, limit int) ([]domain.Import, error)
 	// ImportsOfPool is the same for a pool that must be there: domain.ErrNotFound.
-	ImportsOfPool(ctx context.Context, pool string, status domain.ImportStatus, below int64, limit int) ([]domain.Import, error)
+	ImportsOfPool(ctx context.Context, which domain.ImportFilter, below int64, limit int) ([]domain.Import, error)
 	// CancelImport ends an import; nothing comes in any more from its return on.
 	// Safe to repeat. domain.ErrNotFound; domain.ErrImportEnded: it ended
 	// otherwise, as the returned import says.
@@ -437,13 +436,21 @@ func (a *importAPI) importOf(r *http.Request) (domain.Import, error) {
 	if err != nil {
 		return domain.Import{}, err
 	}
-	return a.imports.Import(r.Context(), task)
+	i, err := a.imports.Import(r.Context(), task)
+	return i, noSuchImport(err)
+}
+
+func noSuchImport(err error) error {
+	if errors.Is(err, domain.ErrNotFound) {
+		return problemOf(notFound, "there is no import of this number: /v1/imports lists all")
+	}
+	return err
 }
 
 func pathTask(r *http.Request) (int64, error) {
 	task, err := strconv.ParseInt(r.PathValue("task"), 10, 64)
 	if err != nil || task < 1 {
-		return 0, domain.ErrNotFound
+		return 0, noSuchImport(domain.ErrNotFound)
 	}
 	return task, nil
 }
@@ -466,19 +473,14 @@ func (a *importAPI) read(w http.ResponseWriter, r *http.Request) error {
 
 // list answers with a page of all imports.
 func (a *importAPI) list(w http.ResponseWriter, r *http.Request) error {
-	p, below, err := importPage(r, "pool_id", "status")
+	p, which, err := importPage(r, "pool_id")
 	if err != nil {
 		return err
 	}
-	pool := p.query.Get("pool_id")
-	if pool != "" && domain.CheckID(pool) != nil {
+	if which.PoolID = p.query.Get("pool_id"); which.PoolID != "" && domain.CheckID(which.PoolID) != nil {
 		return wrongParameter("pool_id", "must be the id of a pool")
 	}
-	imports, err := a.imports.ListImports(r.Context(), pool, domain.ImportStatus(p.query.Get("status")), below, p.limit+1)
-	if err != nil {
-		return err
-	}
-	return listed(w, p, imports, taskText, viewImport)
+	return listImports(w, r, p, which, a.imports.ListImports)
 }
 
 func (a *importAPI) listOfPool(w http.ResponseWriter, r *http.Request) error {
@@ -486,42 +488,54 @@ func (a *importAPI) listOfPool(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	p, below, err := importPage(r, "status")
+	p, which, err := importPage(r)
 	if err != nil {
 		return err
 	}
-	imports, err := a.imports.ImportsOfPool(r.Context(), id, domain.ImportStatus(p.query.Get("status")), below, p.limit+1)
-	if err != nil {
-		return err
-	}
-	return listed(w, p, imports, taskText, viewImport)
+	which.PoolID = id
+	return listImports(w, r, p, which, a.imports.ImportsOfPool)
 }
 
-func taskText(i domain.Import) string { return strconv.FormatInt(i.Task, 10) }
+// importPage is the page of imports that a request asks for.
+func importPage(r *http.Request, filters ...string) (p page, which domain.ImportFilter, err error) {
+	if p, err = pageOf(r, append([]string{"status", "kind", "actor"}, filters...)...); err != nil {
+		return p, which, err
+	}
+	if which.Status = domain.ImportStatus(p.query.Get("status")); which.Status != "" && !slices.Contains(domain.ImportStatuses, which.Status) {
+		return p, which, wrongParameter("status", "must be "+oneOf(domain.ImportStatuses))
+	}
+	if which.Kind = domain.ImportKind(p.query.Get("kind")); which.Kind != "" && !slices.Contains(domain.ImportKinds, which.Kind) {
+		return p, which, wrongParameter("kind", "must be "+oneOf(domain.ImportKinds))
+	}
+	which.Actor, err = p.actor()
+	return p, which, err
+}
 
-// importPage is the page of imports that a request asks for: those below a task.
-func importPage(r *http.Request, filters ...string) (p page, below int64, err error) {
-	if p, err = pageOf(r, filters...); err != nil {
-		return p, 0, err
+func listImports(w http.ResponseWriter, r *http.Request, p page, which domain.ImportFilter,
+	read func(ctx context.Context, which domain.ImportFilter, below int64, limit int) ([]domain.Import, error),
+) error {
+	below, err := p.below()
+	if err != nil {
+		return err
 	}
-	if status := domain.ImportStatus(p.query.Get("status")); status != "" && !slices.Contains(domain.ImportStatuses, status) {
-		return p, 0, wrongParameter("status", "must be "+oneOf(domain.ImportStatuses))
+	imports, err := read(r.Context(), which, below, p.limit+1)
+	if err != nil {
+		return err
 	}
-	below, err = p.below()
-	return p, below, err
+	return listed(w, p, imports, func(i domain.Import) string { return strconv.FormatInt(i.Task, 10) }, viewImport)
 }
 
 func (a *importAPI) cancel(w http.ResponseWriter, r *http.Request) error {
 	task, err := pathTask(r)
 	if err != nil {
-		return err
+		return noSuchImport(err)
 	}
 	i, err := a.imports.CancelImport(r.Context(), task)
 	if errors.Is(err, domain.ErrImportEnded) {
 		return problemOf(importEnded, fmt.Sprintf("import %d is %s: there is nothing left to cancel, what was added stays", task, strings.ReplaceAll(string(i.Status), "_", " ")))
 	}
 	if err != nil {
-		return err
+		return noSuchImport(err)
 	}
 	return answer(w, http.StatusOK, viewImport(i))
 }

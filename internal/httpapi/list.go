@@ -88,6 +88,18 @@ func (p *page) text() (string, error) {
 	return text, nil
 }
 
+// actor is who is asked for; empty: anybody.
+func (p *page) actor() (domain.Actor, error) {
+	if p.query.Get("actor") == "" {
+		return "", nil
+	}
+	who, err := domain.ParseActor(p.query.Get("actor"))
+	if err != nil {
+		return "", wrongParameter("actor", err.Error())
+	}
+	return who, nil
+}
+
 // below is the number that an entry of the page must be below, where the
 // newest come first.
 func (p *page) below() (int64, error) {

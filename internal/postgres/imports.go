@@ -133,10 +133,12 @@ func (s *Store) CancelImport(ctx context.Context, task int64) (domain.Import, er
 	return i, err
 }
 
-// ListImports returns tasks below a number, the newest first. An empty pool or
-// status means any; a pool that is gone is known by its last id.
-func (s *Store) ListImports(ctx context.Context, poolID string, status domain.ImportStatus, before int64, limit int) ([]domain.Import, error) {
-	rows, err := s.q.ImportsBefore(ctx, db.ImportsBeforeParams{PoolID: poolID, Status: string(status), Before: before, AtMost: int32(limit)})
+// ListImports returns tasks that fit below a number, the newest first. A pool
+// that is gone is known by its last id.
+func (s *Store) ListImports(ctx context.Context, which domain.ImportFilter, before int64, limit int) ([]domain.Import, error) {
+	rows, err := s.q.ImportsBefore(ctx, db.ImportsBeforeParams{
+		PoolID: which.PoolID, Status: string(which.Status), Kind: string(which.Kind), Actor: string(which.Actor), Before: before, AtMost: int32(limit),
+	})
 	if err != nil {
 		return nil, asked(err)
 	}
@@ -150,13 +152,15 @@ func (s *Store) ListImports(ctx context.Context, poolID string, status domain.Im
 }
 
 // ImportsOfPool is ListImports for a pool that must be there: domain.ErrNotFound.
-func (s *Store) ImportsOfPool(ctx context.Context, poolID string, status domain.ImportStatus, before int64, limit int) ([]domain.Import, error) {
-	rows, err := s.q.ImportsOfPool(ctx, db.ImportsOfPoolParams{PoolID: poolID, Status: string(status), Before: before, AtMost: int32(limit)})
+func (s *Store) ImportsOfPool(ctx context.Context, which domain.ImportFilter, before int64, limit int) ([]domain.Import, error) {
+	rows, err := s.q.ImportsOfPool(ctx, db.ImportsOfPoolParams{
+		PoolID: which.PoolID, Status: string(which.Status), Kind: string(which.Kind), Actor: string(which.Actor), Before: before, AtMost: int32(limit),
+	})
 	if err != nil {
 		return nil, asked(err)
 	}
 	if len(rows) == 0 {
-		_, err := poolByID(ctx, s.q, poolID)
+		_, err := poolByID(ctx, s.q, which.PoolID)
 		return nil, asked(err)
 	}
 	imports := make([]domain.Import, len(rows))
