@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
-	"net/url"
 	"os"
 	"strconv"
 	"strings"
@@ -132,7 +131,7 @@ func candidates(cmd *cobra.Command, of place, begun string) []candidate {
 	ctx, cancel := context.WithTimeout(cmd.Context(), completionTimeout)
 	defer cancel()
 	r := remote{server: cmd.Flag("server").Value.String(), tokenFile: cmd.Flag("token-file").Value.String()}
-	query := url.Values{"limit": {"1000"}}
+	query := asking(map[string]string{"limit": "1000"})
 	if of.searched && begun != "" {
 		query.Set("q", begun)
 	}

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"net/url"
 	"slices"
 	"strings"
 
@@ -56,12 +55,7 @@ func (p *program) historyCommand(kind string, cmd *cobra.Command) *cobra.Command
 	var by, action, field string
 	cmd.Args = cobra.ExactArgs(1)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		query := url.Values{}
-		for name, value := range map[string]string{"actor": by, "action": action, "field": field} {
-			if value != "" {
-				query.Set(name, value)
-			}
-		}
+		query := asking(map[string]string{"actor": by, "action": action, "field": field})
 		items, err := r.list(cmd.Context(), pathTo(kind, args[0], "history"), query)
 		if err != nil {
 			return about(strings.TrimSuffix(kind, "s"), args[0], err)

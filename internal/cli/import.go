@@ -10,7 +10,6 @@ import (
 	"maps"
 	"mime"
 	"net/http"
-	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -184,12 +183,7 @@ type importFlags struct {
 
 // query is what the upload says of the file.
 func (c *importFlags) query() string {
-	q := url.Values{}
-	for name, value := range map[string]string{"tz": c.tz, "encoding": c.encoding, "delimiter": c.delimiter, "sheet": c.sheet} {
-		if value != "" {
-			q.Set(name, value)
-		}
-	}
+	q := asking(map[string]string{"tz": c.tz, "encoding": c.encoding, "delimiter": c.delimiter, "sheet": c.sheet})
 	if c.dryRun {
 		q.Set("dry_run", "true")
 	}

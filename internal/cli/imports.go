@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/url"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -38,14 +37,9 @@ func (p *program) importsListCommand() *cobra.Command {
   promopool imports list --by anna --kind generation`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			path, query := pathTo("imports"), url.Values{}
+			path, query := pathTo("imports"), asking(map[string]string{"status": status, "kind": kind, "actor": by})
 			if len(args) == 1 {
 				path = pathTo("pools", args[0], "imports")
-			}
-			for name, value := range map[string]string{"status": status, "kind": kind, "actor": by} {
-				if value != "" {
-					query.Set(name, value)
-				}
 			}
 			items, err := r.list(cmd.Context(), path, query)
 			if len(args) == 1 && isProblem(err, "not-found") {

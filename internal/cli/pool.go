@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -197,12 +196,7 @@ func (p *program) poolListCommand() *cobra.Command {
   promopool pool list --search beach`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			query := url.Values{}
-			for name, value := range map[string]string{"campaign_id": campaign, "state": state, "q": search} {
-				if value != "" {
-					query.Set(name, value)
-				}
-			}
+			query := asking(map[string]string{"campaign_id": campaign, "state": state, "q": search})
 			items, err := r.list(cmd.Context(), pathTo("pools"), query)
 			if err != nil {
 				return err
