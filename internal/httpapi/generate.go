@@ -102,6 +102,17 @@ func orAbsent[T, V any](place func(*T) **V, want string) func(*T, json.RawMessag
 	}
 }
 
+// idempotencyKey is that of a request; "": it has none.
+func idempotencyKey(r *http.Request) (string, error) {
+	switch said := r.Header.Values("Idempotency-Key"); {
+	case len(said) == 0:
+		return "", nil
+	case len(said) == 1 && domain.ValidEventID(said[0]):
+		return said[0], nil
+	}
+	return "", wrongParameter("Idempotency-Key", "must be 1 to 200 bytes of UTF-8, and once, or be absent")
+}
+
 func (a *api) generate(w http.ResponseWriter, r *http.Request) error {
 	id, who, err := changeOf(r)
 	if err != nil {
@@ -111,15 +122,15 @@ func (a *api) generate(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	g := generation{Generation: domain.Generation{MaxGuessOdds: domain.DefaultGuessOdds, Key: r.Header.Get("Idempotency-Key")}}
+	g := generation{Generation: domain.Generation{MaxGuessOdds: domain.DefaultGuessOdds}}
+	if g.Key, err = idempotencyKey(r); err != nil {
+		return err
+	}
 	if err := generationFields.apply(o, &g); err != nil {
 		return err
 	}
 	if _, ok := o["count"]; !ok {
 		return wrongField("count", "is needed")
-	}
-	if g.Key != "" && !domain.ValidEventID(g.Key) {
-		return wrongParameter("Idempotency-Key", "must be 1 to 200 bytes of UTF-8, or be absent")
 	}
 	if g.Pattern, err = g.form.parse(); err != nil {
 		return err

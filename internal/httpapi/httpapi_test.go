@@ -409,6 +409,9 @@ func TestProblems(t *testing.T) {
 		{name: "OddTag", method: "DELETE", path: "/v1/pools/beach", header: []string{"If-Match", `1`}, status: 412, kind: "stale"},
 		{name: "StaleDelete", method: "DELETE", path: "/v1/pools/beach", header: []string{"If-Match", `"9"`}, status: 412, kind: "stale"},
 
+		{name: "TwoTags", method: "PATCH", path: "/v1/pools/beach", body: `{"name": "y"}`, header: []string{"If-Match", `"1", "2"`}, status: 400, kind: "bad-request", says: "If-Match"},
+		{name: "EmptyFilter", method: "GET", path: "/v1/pools?state=", status: 400, kind: "bad-request", says: "state is empty"},
+
 		{name: "NoMoment", method: "PATCH", path: "/v1/pools/live", body: `{"issue_end": "2026-07-01"}`, status: 422, kind: "invalid-settings", says: `"issue_end"`},
 		{name: "MomentNoText", method: "POST", path: "/v1/pools", body: create(`, "issue_start": 5`), status: 422, kind: "invalid-settings", says: "or null"},
 		{name: "MomentTooEarly", method: "POST", path: "/v1/pools", body: create(`, "issue_start": "0001-01-01T00:00:00Z"`), status: 422, kind: "invalid-settings", says: "1970"},
@@ -420,7 +423,7 @@ func TestProblems(t *testing.T) {
 		{name: "HistoryOfNoPool", method: "GET", path: "/v1/pools/none/history", status: 404, kind: "not-found"},
 		{name: "HistoryOfNoCampaign", method: "GET", path: "/v1/campaigns/none/history", status: 404, kind: "not-found"},
 		{name: "HistoryCursor", method: "GET", path: "/v1/pools/beach/history?cursor=YQ", status: 400, kind: "bad-request", says: "cursor"},
-		{name: "HistoryFilter", method: "GET", path: "/v1/pools/beach/history?state=draft", status: 400, kind: "bad-request", says: "the query takes limit, cursor, actor, action, field"},
+		{name: "HistoryFilter", method: "GET", path: "/v1/pools/beach/history?state=draft", status: 400, kind: "bad-request", says: "the options are limit, cursor, actor, action, field"},
 		{name: "HistoryAction", method: "GET", path: "/v1/pools/beach/history?action=sold", status: 400, kind: "bad-request", says: "pool.created"},
 		{name: "HistoryActor", method: "GET", path: "/v1/pools/beach/history?actor=%00", status: 400, kind: "bad-request", says: "actor must"},
 		{name: "HistoryField", method: "GET", path: "/v1/campaigns/summer/history?field=%22", status: 400, kind: "bad-request", says: "issue_end"},

@@ -549,6 +549,9 @@ func (a *importAPI) file(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	if i.Kind != domain.FromFile {
+		return problemOf(notFound, fmt.Sprintf("task %d has no file: its codes were generated", i.Task))
+	}
 	if !i.FileKept {
 		return problemOf(gone, fmt.Sprintf("the file of import %d was kept until %s: ask whoever uploaded it, %s", i.Task, domain.EventTime(i.KeptUntil), i.Actor))
 	}

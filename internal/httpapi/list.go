@@ -32,9 +32,9 @@ func queryOf(r *http.Request, known ...string) (url.Values, error) {
 	for _, name := range slices.Sorted(maps.Keys(query)) {
 		switch {
 		case !slices.Contains(known, name):
-			return nil, wrongParameter(name, "is not known, the query takes "+strings.Join(known, ", "))
+			return nil, wrongParameter(name, "is not known, the options are "+strings.Join(known, ", "))
 		case len(query[name]) > 1:
-			return nil, wrongParameter(name, "is there more than once")
+			return nil, wrongParameter(name, "is there twice")
 		}
 	}
 	return query, nil
@@ -62,6 +62,11 @@ func pageOf(r *http.Request, filters ...string) (page, error) {
 	query, err := queryOf(r, append([]string{"limit", "cursor"}, filters...)...)
 	if err != nil {
 		return page{}, err
+	}
+	for _, name := range slices.Sorted(maps.Keys(query)) {
+		if query.Get(name) == "" && name != "q" { // of a variable that was not set, as a rule: not everything is meant
+			return page{}, wrongParameter(name, "is empty: leave it out, or say which")
+		}
 	}
 	p := page{limit: pageDefault, query: query}
 	if text := query.Get("limit"); text != "" {
