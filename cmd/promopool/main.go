@@ -9,20 +9,23 @@
 //	promopool campaign   create, list, rename and delete campaigns
 //	promopool pool       create, list, change, archive and delete pools
 //	promopool import     fill a pool from a file of codes
-//	promopool imports    list, show and cancel imports, get their files back
+//	promopool imports    list, follow and cancel imports, get their files back
 //	promopool generate   fill a pool with generated codes, a billion at once
 //	promopool space      count the codes that a pattern holds
 //	promopool replenish  have codes generated whenever few are left
 //	promopool launch     let requests get codes of a pool
 //	promopool stock      count a pool's codes
 //	promopool code       look a code up, export all
+//	promopool issuance   look up which code a request was given
 //
 //	promopool request    publish code requests
 //	promopool tail       print events as they come
 //	promopool verify     audit the topics and the database
 //	promopool bench      measure
 //
-// promopool COMMAND --help says what a command does, with examples.
+// promopool COMMAND --help says what a command does, with examples. promopool
+// completion bash, zsh or fish prints a script by which the shell completes
+// commands, flags, and the pools, campaigns and imports of the server.
 //
 // Every flag has an environment variable: --database-url is
 // PROMOPOOL_DATABASE_URL. The flag wins over the variable, the variable over

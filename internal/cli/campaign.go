@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/url"
 
 	"github.com/spf13/cobra"
 )
@@ -70,11 +69,7 @@ func (p *program) campaignListCommand() *cobra.Command {
   promopool campaign list --json | jq -r '.[].id'`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			query := url.Values{}
-			if search != "" {
-				query.Set("q", search)
-			}
-			items, err := r.list(cmd.Context(), pathTo("campaigns"), query)
+			items, err := r.list(cmd.Context(), pathTo("campaigns"), asking(map[string]string{"q": search}))
 			if err != nil {
 				return err
 			}

@@ -69,7 +69,10 @@ func (p *program) root() *cobra.Command {
 that the request names, and says so on Kafka.
 
 Every flag can be given as an environment variable too, shown in brackets. The
-flag wins over the variable, the variable over the default.`,
+flag wins over the variable, the variable over the default.
+
+completion prints a script by which the Tab key completes commands, flags, and
+the pools, campaigns and imports of the server.`,
 		Example: `  promopool dev                     # everything, on this machine
   promopool serve --kafka kafka:9092 --database-url postgres://promopool@db/promopool`,
 		Version:       version(),
@@ -81,6 +84,7 @@ flag wins over the variable, the variable over the default.`,
 	root.SetOut(p.stdout)
 	root.SetErr(p.stderr)
 	root.PersistentFlags().StringVar(&p.logLevel, "log-level", "info", "least severe `level` to log: debug, info, warn or error")
+	among(root, "log-level", "debug", "info", "warn", "error")
 	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
 		if err := fromEnvironment(cmd.Flags(), os.LookupEnv); err != nil {
 			return err
@@ -95,11 +99,28 @@ flag wins over the variable, the variable over the default.`,
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return fmt.Errorf("%w: see %s --help", err, cmd.CommandPath())
 	})
-	root.AddCommand(p.devCommand(), p.demoCommand(), p.serveCommand(), p.migrateCommand(), p.verifyCommand(), p.tailCommand(), p.requestCommand())
-	root.AddCommand(p.benchCommand())
-	root.AddCommand(p.campaignCommand(), p.poolCommand(), p.launchCommand(), p.stockCommand(), p.codeCommand())
-	root.AddCommand(p.importCommand(), p.importsCommand(), p.generateCommand(), p.spaceCommand(), p.replenishCommand())
-
+	cobra.EnableCommandSorting = false // commands stand in the order of their use
+	for _, group := range []struct {
+		id, title string
+		commands  []*cobra.Command
+	}{
+		{"servers", "Run it:", []*cobra.Command{p.devCommand(), p.demoCommand(), p.serveCommand(), p.migrateCommand()}},
+		{"pools", "Pools and what is in them:", []*cobra.Command{
+			p.campaignCommand(), p.poolCommand(),
+			p.importCommand(), p.importsCommand(), p.generateCommand(), p.spaceCommand(), p.replenishCommand(),
+			p.launchCommand(), p.stockCommand(), p.codeCommand(), p.issuanceCommand(),
+		}},
+		{"events", "Events, proof and figures:", []*cobra.Command{p.requestCommand(), p.tailCommand(), p.verifyCommand(), p.benchCommand()}},
+		{"terminal", "At the terminal:", nil},
+	} {
+		root.AddGroup(&cobra.Group{ID: group.id, Title: group.title})
+		for _, cmd := range group.commands {
+			cmd.GroupID = group.id
+			root.AddCommand(cmd)
+		}
+	}
+	root.SetHelpCommandGroupID("terminal")
+	root.SetCompletionCommandGroupID("terminal")
 	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd()
 	finish(root)
@@ -110,11 +131,15 @@ flag wins over the variable, the variable over the default.`,
 func finish(cmd *cobra.Command) {
 	if cmd.Example == "" { // cobra's own commands
 		cmd.Example = "  " + cmd.CommandPath()
-		if cmd.Name() == "help" {
+		switch cmd.Name() {
+		case "help":
 			cmd.Example += " dev"
+		case "completion":
+			cmd.Example = "  promopool completion bash >/etc/bash_completion.d/promopool\n  promopool completion zsh >\"${fpath[1]}/_promopool\"\n  promopool completion fish >~/.config/fish/completions/promopool.fish"
 		}
 	}
 	nameVariables(cmd.LocalFlags())
+	complete(cmd)
 	for _, sub := range cmd.Commands() {
 		finish(sub)
 	}

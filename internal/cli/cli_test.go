@@ -3,6 +3,9 @@ package cli
 import (
 	"bytes"
 	"errors"
+	"os"
+	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -18,6 +21,9 @@ func TestHelp(t *testing.T) {
 	check = func(cmd *cobra.Command) {
 		t.Run(strings.ReplaceAll(cmd.CommandPath(), " ", "/"), func(t *testing.T) {
 			help := cmd.UsageString()
+			if cmd.Parent() == root && cmd.GroupID == "" {
+				t.Errorf("%s is in no group", cmd.Name())
+			}
 			if !strings.Contains(help, "Examples:\n  promopool") {
 				t.Errorf("no example in\n%s", help)
 			}
@@ -32,6 +38,61 @@ func TestHelp(t *testing.T) {
 		}
 	}
 	check(root)
+}
+
+// TestExamples holds what the help and the pages show of the command line
+// against what it takes.
+func TestExamples(t *testing.T) {
+	newRoot := func() *cobra.Command { return (&program{stdout: new(bytes.Buffer), stderr: new(bytes.Buffer)}).root() }
+	var lines []string
+	var read func(*cobra.Command)
+	read = func(cmd *cobra.Command) {
+		lines = append(lines, strings.Split(cmd.Example, "\n")...)
+		for _, sub := range cmd.Commands() {
+			read(sub)
+		}
+	}
+	read(newRoot())
+	for _, page := range []string{"README.md", "docs/operations.md", "docs/architecture.md", "docker-compose.yml"} {
+		text, err := os.ReadFile(filepath.Join("../..", page))
+		if err != nil {
+			t.Fatal(err)
+		}
+		lines = append(lines, strings.Split(string(text), "\n")...)
+	}
+	call := regexp.MustCompile(`^#?\s{2,}(?:\w+=\S+ |.*\| |docker compose exec )*(?:bin/|promopool )?promopool( [^|>#]*)`)
+	seen := 0
+	for _, line := range lines {
+		m := call.FindStringSubmatch(line)
+		if m == nil {
+			continue
+		}
+		seen++
+		root := newRoot()
+		cmd, rest, err := root.Find(shellWords(m[1]))
+		if err == nil {
+			cmd.InitDefaultHelpFlag()
+			err = cmd.ParseFlags(rest)
+		}
+		if err == nil && !cmd.Flags().Changed("help") {
+			err = cmd.ValidateArgs(cmd.Flags().Args())
+		}
+		if err != nil {
+			t.Errorf("%s: %v", line, err)
+		}
+	}
+	if seen < 90 {
+		t.Errorf("%d examples seen, want 90 or more", seen)
+	}
+}
+
+// shellWords splits a line as a shell does, quotes taken off.
+func shellWords(line string) []string {
+	var words []string
+	for _, w := range regexp.MustCompile(`(?:"[^"]*"|'[^']*'|[^\s"'])+`).FindAllString(line, -1) {
+		words = append(words, strings.NewReplacer(`"`, "", "'", "").Replace(w))
+	}
+	return words
 }
 
 func TestFromEnvironment(t *testing.T) {

@@ -9,6 +9,8 @@ import (
 	"net/url"
 
 	"github.com/spf13/cobra"
+
+	"promopool/internal/domain"
 )
 
 type code struct {
@@ -88,6 +90,7 @@ meanwhile. The file can be imported again.`,
 	}
 	r.serverFlags(cmd.Flags())
 	cmd.Flags().StringVar(&state, "state", "", "only codes in this `state`: available, scheduled, issued or expired")
+	among(cmd, "state", domain.CodeStates...)
 	outputFlag(cmd, &output)
 	return cmd
 }

@@ -5,12 +5,13 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"net/url"
 	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"promopool/internal/domain"
 )
 
 // entry is one change of a pool or a campaign.
@@ -51,15 +52,28 @@ func shownValue(v json.RawMessage) string {
 // historyCommand completes a command that prints the history of one of a kind.
 func (p *program) historyCommand(kind string, cmd *cobra.Command) *cobra.Command {
 	var r remote
+	var by, action, field string
 	cmd.Args = cobra.ExactArgs(1)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		items, err := r.list(cmd.Context(), pathTo(kind, args[0], "history"), url.Values{})
+		query := asking(map[string]string{"actor": by, "action": action, "field": field})
+		items, err := r.list(cmd.Context(), pathTo(kind, args[0], "history"), query)
 		if err != nil {
 			return about(strings.TrimSuffix(kind, "s"), args[0], err)
 		}
 		return showAll(p, &r, items, "WHEN\tWHO\tWHAT\tFIELD\tFROM\tTO", func(w io.Writer, e entry) { e.write(w) })
 	}
-	r.flags(cmd.Flags())
+	f := cmd.Flags()
+	r.flags(f)
+	f.StringVar(&by, "by", "", "only what this `name` has done")
+	f.StringVar(&action, "action", "", "only this `action`, such as "+strings.TrimSuffix(kind, "s")+".created")
+	f.StringVar(&field, "field", "", "only changes of this `field`, such as name")
+	var actions []domain.Action
+	for _, a := range domain.Actions {
+		if strings.HasPrefix(string(a), strings.TrimSuffix(kind, "s")+".") {
+			actions = append(actions, a)
+		}
+	}
+	among(cmd, "action", actions...)
 	return cmd
 }
 

@@ -10,7 +10,6 @@ import (
 	"maps"
 	"mime"
 	"net/http"
-	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -20,6 +19,8 @@ import (
 
 	"github.com/schollz/progressbar/v3"
 	"github.com/spf13/cobra"
+
+	"promopool/internal/domain"
 )
 
 type importTask struct {
@@ -174,6 +175,7 @@ type importFlags struct {
 	strict   bool
 	rejected string
 	template string
+	pasted   bool
 
 	tz, encoding, delimiter, sheet string
 	dryRun                         bool
@@ -181,12 +183,7 @@ type importFlags struct {
 
 // query is what the upload says of the file.
 func (c *importFlags) query() string {
-	q := url.Values{}
-	for name, value := range map[string]string{"tz": c.tz, "encoding": c.encoding, "delimiter": c.delimiter, "sheet": c.sheet} {
-		if value != "" {
-			q.Set(name, value)
-		}
-	}
+	q := asking(map[string]string{"tz": c.tz, "encoding": c.encoding, "delimiter": c.delimiter, "sheet": c.sheet})
 	if c.dryRun {
 		q.Set("dry_run", "true")
 	}
@@ -205,10 +202,11 @@ func (p *program) importCommand() *cobra.Command {
 in the pool or refused. The file is CSV, XLSX or text with a code in each row and
 up to four dates: issue_start, issue_end, available_from, available_till. With a
 header the columns may stand in any order, without one in this. How the file is
-encoded and separated is found by looking, unless it is said. In a .txt file
-several codes may stand in a line. The first codes can be issued while the rest
-loads, and once the upload is through the server goes on without this command:
-promopool imports shows how far it is, and cancels it.
+encoded and separated is found by looking, unless it is said. In pasted text and
+in a .txt file several codes may stand in a line. The first codes can be issued
+while the rest loads, and once the upload is through the server goes on without
+this command: promopool imports show --follow tells how far it is, and promopool
+imports cancel ends it.
 
 --dry-run reads the whole file, tells what would become of each row, and fills
 nothing. --template writes a file to fill in.
@@ -218,6 +216,7 @@ It exits 0 when some rows were refused, unless --strict is given.`,
   promopool import beach codes.xlsx --sheet Codes --tz Europe/Berlin --dry-run
   promopool import beach codes.csv --rejected refused.csv --strict
   zcat codes.csv.gz | promopool import beach - --no-wait
+  echo "SUN-1, SUN-2; SUN-3" | promopool import beach - --pasted
   promopool import --template xlsx > codes.xlsx`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if c.template != "" {
@@ -238,11 +237,15 @@ It exits 0 when some rows were refused, unless --strict is given.`,
 	f.BoolVar(&c.strict, "strict", false, "exit 1 when a row was refused")
 	f.StringVar(&c.rejected, "rejected", "", "write refused rows to this `file`, which can be corrected and imported")
 	f.BoolVar(&c.dryRun, "dry-run", false, "tell what would become of each row, and fill nothing")
+	f.BoolVar(&c.pasted, "pasted", false, "read FILE as pasted text, in which several codes may stand in a line (a .txt file always is)")
 	f.StringVar(&c.tz, "tz", "", "time `zone` of dates that name none, such as Europe/Berlin (default UTC)")
 	f.StringVar(&c.encoding, "encoding", "", "utf-8, utf-16le, utf-16be, windows-1251 or windows-1252 (default by looking)")
 	f.StringVar(&c.delimiter, "delimiter", "", "comma, semicolon, tab or pipe (default by looking)")
 	f.StringVar(&c.sheet, "sheet", "", "`name` or number of a workbook's sheet (default the first)")
 	f.StringVar(&c.template, "template", "", "write an empty file to standard output instead: csv or xlsx")
+	among(cmd, "encoding", domain.Encodings...)
+	among(cmd, "delimiter", "comma", "semicolon", "tab", "pipe")
+	among(cmd, "template", domain.FormatCSV, domain.FormatXLSX)
 	return cmd
 }
 
@@ -257,27 +260,33 @@ func (p *program) importFile(ctx context.Context, c *importFlags, pool, name str
 	if c.noWait {
 		return show(p, &c.remote, b, func(w io.Writer, t importTask) { t.write(w) })
 	}
-	t, b, err := p.follow(ctx, c, b)
+	t, err := p.showToEnd(ctx, &c.remote, b)
+	if c.rejected != "" && t.Refused > 0 {
+		err = errors.Join(err, p.saveRejected(ctx, c, t))
+	}
+	if err == nil && t.Refused > 0 && c.strict {
+		err = fmt.Errorf("import %d: %d of %d rows were refused", t.Task, t.Refused, t.Rows)
+	}
+	return err
+}
+
+// showToEnd follows a task and prints what became of it. The error says that it
+// did not come to its end.
+func (p *program) showToEnd(ctx context.Context, r *remote, b json.RawMessage) (importTask, error) {
+	t, b, err := p.follow(ctx, r, b)
 	if err != nil {
-		return err
+		return importTask{}, err
 	}
-	if err := show(p, &c.remote, b, func(w io.Writer, t importTask) { t.write(w) }); err != nil {
-		return err
+	if err := show(p, r, b, func(w io.Writer, t importTask) { t.write(w) }); err != nil {
+		return t, err
 	}
-	if c.rejected != "" {
-		if err := p.saveRejected(ctx, c, t); err != nil {
-			return err
-		}
+	switch t.Status {
+	case "failed":
+		return t, fmt.Errorf("import %d failed: %s", t.Task, t.Error)
+	case "cancelled":
+		return t, fmt.Errorf("import %d was cancelled: what was added until then stays", t.Task)
 	}
-	switch {
-	case t.Status == "failed":
-		return fmt.Errorf("import %d failed: %s", t.Task, t.Error)
-	case t.Status == "cancelled":
-		return fmt.Errorf("import %d was cancelled: what was added until then stays", t.Task)
-	case t.Refused > 0 && c.strict:
-		return fmt.Errorf("import %d: %d of %d rows were refused", t.Task, t.Refused, t.Rows)
-	}
-	return nil
+	return t, nil
 }
 
 // upload streams the file up and returns the task as the server answers.
@@ -300,7 +309,7 @@ func (p *program) upload(ctx context.Context, c *importFlags, pool, name string)
 		return nil, err
 	}
 	head := bufio.NewReader(file)
-	media, err := mediaOf(name, head)
+	media, err := mediaOf(name, head, c.pasted)
 	if err != nil {
 		return nil, err
 	}
@@ -328,8 +337,9 @@ func (p *program) upload(ctx context.Context, c *importFlags, pool, name string)
 	return b, nil
 }
 
-// mediaOf is the media type of a file by its first bytes and its name.
-func mediaOf(name string, file *bufio.Reader) (string, error) {
+// mediaOf is the media type of a file by its first bytes, its name and what is
+// said of it.
+func mediaOf(name string, file *bufio.Reader, pasted bool) (string, error) {
 	head, err := file.Peek(4)
 	if err != nil && !errors.Is(err, io.EOF) {
 		return "", err
@@ -338,7 +348,7 @@ func mediaOf(name string, file *bufio.Reader) (string, error) {
 	switch {
 	case string(head) == "PK\x03\x04", ext == ".xlsx":
 		return "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet", nil
-	case ext == ".txt":
+	case pasted, ext == ".txt":
 		return "text/plain", nil
 	}
 	return "text/csv", nil
@@ -365,9 +375,9 @@ const followTick = 250 * time.Millisecond
 
 // follow asks until the task has ended. A server that is away for a while does
 // not end it: the task goes on.
-func (p *program) follow(ctx context.Context, c *importFlags, b json.RawMessage) (t importTask, _ json.RawMessage, _ error) {
+func (p *program) follow(ctx context.Context, r *remote, b json.RawMessage) (t importTask, _ json.RawMessage, _ error) {
 	if err := json.Unmarshal(b, &t); err != nil {
-		return t, nil, fmt.Errorf("answer of %s: %w", c.server, err)
+		return t, nil, fmt.Errorf("answer of %s: %w", r.server, err)
 	}
 	bar := p.meter(t.Bytes, "importing")
 	defer bar.Finish() //nolint:errcheck // a picture
@@ -376,11 +386,11 @@ func (p *program) follow(ctx context.Context, c *importFlags, b json.RawMessage)
 	path := pathTo("imports", strconv.FormatInt(t.Task, 10))
 	away := false
 	for {
-		answer, err := c.do(ctx, http.MethodGet, path, nil)
+		answer, err := r.do(ctx, http.MethodGet, path, nil)
 		refused := (*problem)(nil)
 		switch {
 		case ctx.Err() != nil:
-			fmt.Fprintf(p.stderr, "the server goes on with import %d: promopool imports cancel %d ends it\n", t.Task, t.Task)
+			fmt.Fprintf(p.stderr, "the server goes on with import %d: promopool imports show %d --follow tells how far it is, promopool imports cancel %d ends it\n", t.Task, t.Task, t.Task)
 			return t, nil, ctx.Err()
 		case err != nil && errors.As(err, &refused) && refused.Status < http.StatusInternalServerError:
 			return t, nil, err
@@ -390,7 +400,7 @@ func (p *program) follow(ctx context.Context, c *importFlags, b json.RawMessage)
 		case err == nil:
 			away = false
 			if err := json.Unmarshal(answer, &t); err != nil {
-				return t, nil, fmt.Errorf("answer of %s: %w", c.server, err)
+				return t, nil, fmt.Errorf("answer of %s: %w", r.server, err)
 			}
 			doing := "importing"
 			if t.DryRun {
@@ -421,12 +431,8 @@ func (p *program) meter(total int64, what string, more ...progressbar.Option) *p
 	}, more...)...)
 }
 
-// saveRejected downloads the refused rows. A file is written only when there
-// are some.
+// saveRejected downloads the refused rows.
 func (p *program) saveRejected(ctx context.Context, c *importFlags, t importTask) error {
-	if t.Refused == 0 {
-		return nil
-	}
 	err := p.download(ctx, &c.remote, pathTo("imports", strconv.FormatInt(t.Task, 10), "rejected.csv"), c.rejected, io.Discard)
 	if err != nil {
 		return fmt.Errorf("--rejected: %w", err)

@@ -1,50 +1,16 @@
 package cli
 
 import (
-	"context"
 	"encoding/json"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
-
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/rs/zerolog"
-
-	"promopool/internal/exporting"
-	"promopool/internal/httpapi"
-	"promopool/internal/importing"
-	"promopool/internal/pgtest"
-	"promopool/internal/postgres"
 )
 
 func TestImport(t *testing.T) {
-	c := &counter{t: t, url: pgtest.Database(t, postgres.Migrate)}
-	store, err := postgres.Open(t.Context(), c.url, "test", 8)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(store.Close)
-	runner := importing.New(store, zerolog.Nop(), prometheus.NewRegistry())
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		_ = runner.Run(ctx)
-	}()
-	t.Cleanup(func() { cancel(); <-ended })
-	intake := importing.NewIntake(store, 1<<20, runner.Wake)
-	intake.Keep = time.Hour
-	server := httptest.NewServer(httpapi.New(httpapi.Deps{
-		Campaigns: store, Pools: store, Stocks: store, Exports: exporting.New(store), Metrics: prometheus.NewRegistry(), Log: zerolog.Nop(),
-		ImportRoutes: httpapi.ImportRoutes(intake, store, zerolog.Nop()),
-	}))
-	t.Cleanup(server.Close)
-	t.Setenv("PROMOPOOL_SERVER", server.URL)
+	c := newCounter(t)
 	t.Setenv("PROMOPOOL_ACTOR", "anna")
-
 	dir := t.TempDir()
 	file := func(name, text string) string {
 		name = filepath.Join(dir, name)
@@ -94,6 +60,7 @@ func TestImport(t *testing.T) {
 	if out, _ := c.Run(0, "import", "mugs", file("pasted.txt", "T1, T2;T3\n"), "--json"); !strings.Contains(out, `"list"`) {
 		t.Errorf("got %s", out)
 	}
+	c.Shows([]string{"import", "mugs", file("pasted", "T4, T5;T6\n"), "--pasted", "--dry-run"}, "added 3", "read as list, utf-8, no header")
 	template, _ := c.Run(0, "import", "--template", "xlsx")
 	if out, _ := c.Run(0, "import", "mugs", file("template", template), "--sheet", "Codes"); !strings.Contains(out, `xlsx, sheet "Codes", header in line 1`) {
 		t.Errorf("got %s", out)
@@ -116,8 +83,9 @@ func TestImport(t *testing.T) {
 	c.Run(2, "import", "mugs", filepath.Join(dir, "none.csv"))
 
 	c.Shows([]string{"imports", "show", "1"}, "status completed with refusals", "by anna", "file codes.csv", " duplicate_in_file 1"[1:], "file kept until")
-	c.Shows([]string{"imports", "list"}, "TASK POOL STATUS", "1 mugs completed with refusals 4 2 2 anna")
-	c.Shows([]string{"imports", "list", "mugs", "--status", "completed"}, "3 mugs completed 2 2 0")
+	c.Shows([]string{"imports", "show", "1", "--follow"}, "status completed with refusals", "rows 4")
+	c.Shows([]string{"imports", "list"}, "TASK POOL STATUS", "1 mugs completed with refusals 4 2 0 2 anna")
+	c.Shows([]string{"imports", "list", "mugs", "--status", "completed"}, "3 mugs completed 2 2 0 0 anna")
 	c.Fails("there is no pool \"cups\"", "imports", "list", "cups")
 	c.Fails("there is no import 99", "imports", "show", "99")
 	c.Fails("there is no import 99", "imports", "cancel", "99")

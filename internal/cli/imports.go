@@ -4,19 +4,20 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/url"
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"promopool/internal/domain"
 )
 
 func (p *program) importsCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "imports",
-		Short: "List, show and cancel imports, and get their files back",
+		Short: "List, follow and cancel imports, and get their files back",
 		Long:  "An import is the task of filling a pool from a file; promopool import begins one.",
 		Example: `  promopool imports list beach
-  promopool imports show 12
+  promopool imports show 12 --follow
   promopool imports cancel 12`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
@@ -27,20 +28,18 @@ func (p *program) importsCommand() *cobra.Command {
 
 func (p *program) importsListCommand() *cobra.Command {
 	var r remote
-	var status string
+	var status, kind, by string
 	cmd := &cobra.Command{
 		Use:   "list [POOL]",
 		Short: "List imports, of a pool or all, the newest first",
 		Example: `  promopool imports list
-  promopool imports list beach --status failed`,
+  promopool imports list beach --status failed
+  promopool imports list --by anna --kind generation`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			path, query := pathTo("imports"), url.Values{}
+			path, query := pathTo("imports"), asking(map[string]string{"status": status, "kind": kind, "actor": by})
 			if len(args) == 1 {
 				path = pathTo("pools", args[0], "imports")
-			}
-			if status != "" {
-				query.Set("status", status)
 			}
 			items, err := r.list(cmd.Context(), path, query)
 			if len(args) == 1 && isProblem(err, "not-found") {
@@ -49,33 +48,46 @@ func (p *program) importsListCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return showAll(p, &r, items, "TASK\tPOOL\tSTATUS\tROWS\tADDED\tREFUSED\tBY\tUPLOADED\tFILE", func(w io.Writer, t importTask) {
-				fmt.Fprintf(w, "%d\t%s\t%s\t%d\t%d\t%d\t%s\t%s\t%s\n",
-					t.Task, t.PoolID, statusText(t.Status), t.Rows, t.Added, t.Refused, t.Actor, localTime(t.CreatedAt), t.FileName)
+			return showAll(p, &r, items, "TASK\tPOOL\tSTATUS\tROWS\tADDED\tMOVED\tREFUSED\tBY\tWHEN\tFILE OR PATTERN", func(w io.Writer, t importTask) {
+				fmt.Fprintf(w, "%d\t%s\t%s\t%d\t%d\t%d\t%d\t%s\t%s\t%s\n",
+					t.Task, t.PoolID, statusText(t.Status), t.Rows, t.Added, t.Moved, t.Refused, t.Actor, localTime(t.CreatedAt), t.FileName+t.Pattern)
 			})
 		},
 	}
 	r.flags(cmd.Flags())
 	cmd.Flags().StringVar(&status, "status", "", "only those with this `status`: waiting, running, completed, completed_with_refusals, failed or cancelled")
+	cmd.Flags().StringVar(&kind, "kind", "", "only those of this `kind`: file, generation or replenishment")
+	cmd.Flags().StringVar(&by, "by", "", "only those that this `name` began")
+	among(cmd, "status", domain.ImportStatuses...)
+	among(cmd, "kind", domain.ImportKinds...)
 	return cmd
 }
 
 func (p *program) importsShowCommand() *cobra.Command {
 	var r remote
+	var follow bool
 	cmd := &cobra.Command{
-		Use:     "show TASK",
-		Short:   "Show how far an import is, or what became of it",
-		Example: "  promopool imports show 12",
-		Args:    cobra.ExactArgs(1),
+		Use:   "show TASK",
+		Short: "Show how far an import is, or what became of it",
+		Long: `show tells how far an import is, or what became of it. With --follow it shows the
+progress until the import has ended, and exits 1 when it failed or was cancelled.`,
+		Example: `  promopool imports show 12
+  promopool imports show 12 --follow`,
+		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			b, err := r.do(cmd.Context(), http.MethodGet, pathTo("imports", args[0]), nil)
 			if err != nil {
 				return aboutImport(args[0], err)
 			}
+			if follow {
+				_, err = p.showToEnd(cmd.Context(), &r, b)
+				return err
+			}
 			return show(p, &r, b, func(w io.Writer, t importTask) { t.write(w) })
 		},
 	}
 	r.flags(cmd.Flags())
+	cmd.Flags().BoolVar(&follow, "follow", false, "go on until it has ended")
 	return cmd
 }
 

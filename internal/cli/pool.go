@@ -7,13 +7,14 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/url"
 	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"promopool/internal/domain"
 )
 
 type pool struct {
@@ -42,7 +43,7 @@ func (p pool) write(w io.Writer) {
 	rows := [][2]string{
 		{"pool", p.ID}, {"state", p.State}, {"campaign", p.CampaignID}, {"name", p.Name}, {"description", p.Description},
 		{"parameter name", p.ParameterName}, {"notify", p.notice()}, {"codes", p.use()}, {"validity", "no limit from issue"},
-		{"processing", p.Processing}, {"issued", p.window()}, {"replenish", p.Replenish.text()}, {"version", strconv.FormatInt(p.Version, 10)}, {"created", localTime(p.CreatedAt)},
+		{"processing", p.Processing}, {"may be issued", p.window()}, {"replenish", p.Replenish.text()}, {"version", strconv.FormatInt(p.Version, 10)}, {"created", localTime(p.CreatedAt)},
 		{"launched", localTime(p.LaunchedAt)}, {"archived", localTime(p.ArchivedAt)},
 	}
 	for _, row := range rows {
@@ -99,7 +100,8 @@ draft, hands out codes from its launch on, and ends in the archive.`,
 
 // settingFlags are the settings of a pool as flags; settings makes a body of
 // those that were given.
-func settingFlags(f *pflag.FlagSet) {
+func settingFlags(cmd *cobra.Command) {
+	f := cmd.Flags()
 	f.String("id", "", "`id` of the pool; made of the name where none is given")
 	f.String("campaign", "", "`id` of the campaign it belongs to")
 	f.String("description", "", "what the codes are for; launch needs it")
@@ -110,6 +112,7 @@ func settingFlags(f *pflag.FlagSet) {
 	f.Bool("check-issued", false, "only issued codes are redeemed; asks for --validity")
 	f.String("validity", "none", "how long a code is valid from its issue, an ISO 8601 `duration` such as P30D; none: no limit")
 	f.String("processing", "internal", "who judges redemptions, internal or external")
+	among(cmd, "processing", domain.Internal, domain.External)
 	f.String("issue-start", "none", "nothing is issued before this `time`, such as 2026-07-01T00:00:00Z; none: the codes' own dates count")
 	f.String("issue-end", "none", "nothing is issued from this `time` on; none: the codes' own dates count")
 }
@@ -178,7 +181,7 @@ func (p *program) poolCreateCommand() *cobra.Command {
 		},
 	}
 	r.flags(cmd.Flags())
-	settingFlags(cmd.Flags())
+	settingFlags(cmd)
 	return cmd
 }
 
@@ -193,12 +196,7 @@ func (p *program) poolListCommand() *cobra.Command {
   promopool pool list --search beach`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			query := url.Values{}
-			for name, value := range map[string]string{"campaign_id": campaign, "state": state, "q": search} {
-				if value != "" {
-					query.Set(name, value)
-				}
-			}
+			query := asking(map[string]string{"campaign_id": campaign, "state": state, "q": search})
 			items, err := r.list(cmd.Context(), pathTo("pools"), query)
 			if err != nil {
 				return err
@@ -211,6 +209,7 @@ func (p *program) poolListCommand() *cobra.Command {
 	r.flags(cmd.Flags())
 	cmd.Flags().StringVar(&campaign, "campaign", "", "only pools of the campaign with this `id`")
 	cmd.Flags().StringVar(&state, "state", "", "only pools in this `state`: draft, active or archived")
+	among(cmd, "state", domain.Draft, domain.Active, domain.Archived)
 	searchFlag(cmd.Flags(), &search)
 	return cmd
 }
@@ -255,7 +254,7 @@ on the id, the campaign, the parameter name and multi-use stay as they are.`,
 			return p.showPool(&r, args[0], b, err)
 		},
 	}
-	settingFlags(cmd.Flags())
+	settingFlags(cmd)
 	cmd.Flags().String("name", "", "name of the pool")
 	cmd.Flags().VisitAll(func(f *pflag.Flag) { f.DefValue = "" }) // what is not given stays
 	r.flags(cmd.Flags())
@@ -279,7 +278,8 @@ func (p *program) poolHistoryCommand() *cobra.Command {
 		Use:   "history POOL",
 		Short: "Show who changed what of a pool, the newest first",
 		Example: `  promopool pool history beach
-  promopool pool history beach --json | jq -r '.[] | select(.changes.issue_end) | [.at, .actor] | @tsv'`,
+  promopool pool history beach --field issue_end
+  promopool pool history beach --by anna --json | jq -r '.[] | [.at, .action] | @tsv'`,
 	})
 }
 

@@ -201,6 +201,17 @@ func pathTo(parts ...string) string {
 	return b.String()
 }
 
+// asking makes a query of the values that were given.
+func asking(values map[string]string) url.Values {
+	query := url.Values{}
+	for name, value := range values {
+		if value != "" {
+			query.Set(name, value)
+		}
+	}
+	return query
+}
+
 // list reads all pages of a list.
 func (r *remote) list(ctx context.Context, path string, query url.Values) ([]json.RawMessage, error) {
 	query.Set("limit", "1000")

@@ -13,12 +13,15 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
 
+	"promopool/internal/exporting"
 	"promopool/internal/httpapi"
+	"promopool/internal/importing"
 	"promopool/internal/pgtest"
 	"promopool/internal/postgres"
 )
@@ -33,13 +36,27 @@ type counter struct {
 func newCounter(t *testing.T) *counter {
 	t.Helper()
 	c := &counter{t: t, url: pgtest.Database(t, postgres.Migrate)}
-	store, err := postgres.Open(t.Context(), c.url, "test", 4)
+	store, err := postgres.Open(t.Context(), c.url, "test", 8)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(store.Close)
+	runner := importing.New(store, zerolog.Nop(), prometheus.NewRegistry())
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error)
+	go func() { ended <- runner.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+	intake := importing.NewIntake(store, 1<<20, runner.Wake)
+	intake.Keep = time.Hour
 	server := httptest.NewServer(httpapi.New(httpapi.Deps{
-		Campaigns: store, Pools: store, Stocks: store, Generating: store, Metrics: prometheus.NewRegistry(), Log: zerolog.Nop(),
+		Campaigns: store, Pools: store, Stocks: store, Exports: exporting.New(store), Generating: store,
+		Metrics: prometheus.NewRegistry(), Log: zerolog.Nop(),
+		ImportRoutes: httpapi.ImportRoutes(intake, store, zerolog.Nop()),
 	}))
 	t.Cleanup(server.Close)
 	t.Setenv("PROMOPOOL_SERVER", server.URL)
@@ -115,9 +132,9 @@ func TestPoolFromTerminal(t *testing.T) {
 		"description sun cream", "notify off (below 10)", "validity no limit from issue", "version 2")
 	c.Fails("changed by someone else", words("pool set beach-day --name Strand --if-version 1")...)
 	c.Shows(words("pool set beach-day --id shore --if-version 2"), "pool shore", "name Beach Day")
-	c.Shows(words("pool set shore --issue-start 2026-07-01T00:00:00Z --issue-end 2100-01-01T02:00:00+02:00 --actor Зоя"), "issued 2026-07-01 00:00:00 UTC to 2100-01-01 00:00:00 UTC")
+	c.Shows(words("pool set shore --issue-start 2026-07-01T00:00:00Z --issue-end 2100-01-01T02:00:00+02:00 --actor Зоя"), "may be issued 2026-07-01 00:00:00 UTC to 2100-01-01 00:00:00 UTC")
 	c.Fails("issue_end: must be a time", words("pool set shore --issue-end tomorrow")...)
-	c.Shows(words("pool set shore --issue-start none"), "issued - to 2100")
+	c.Shows(words("pool set shore --issue-start none"), "may be issued - to 2100")
 	c.Shows(words("pool set shore --issue-end none"), "processing internal")
 	c.Fill("shore", "A/1", "B 2", "..", "100%")
 	c.Shows(words("launch shore"), "state active", "launched 20")

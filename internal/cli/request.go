@@ -187,18 +187,12 @@ func (c *requestFlags) messages(args []string, ids load.IDs) (messages iter.Seq2
 	return f.Messages(), closeFile, nil
 }
 
-// bar shows progress where a person watches standard error.
+// bar shows how many of so many are done; 0 or less: nobody knows of how many.
 func (p *program) bar(total int, what string) *progressbar.ProgressBar {
-	out := io.Discard
-	if terminal(p.stderr) {
-		out = p.stderr
-	}
 	if total <= 0 {
 		total = -1
 	}
-	return progressbar.NewOptions(total, progressbar.OptionSetWriter(out), progressbar.OptionSetDescription(what),
-		progressbar.OptionShowCount(), progressbar.OptionShowIts(), progressbar.OptionThrottle(100*time.Millisecond),
-		progressbar.OptionClearOnFinish())
+	return p.meter(int64(total), what, progressbar.OptionShowCount(), progressbar.OptionShowIts())
 }
 
 func (p *program) printSummary(s *summary, asJSON bool) error {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
+	"slices"
 	"strconv"
 	"time"
 )
@@ -107,8 +108,11 @@ func (r Room) Check(count int64, odds float64) error {
 	if count <= most {
 		return nil
 	}
-	detail := fmt.Sprintf("has %s texts, and with %d codes more %d of them were codes of this pool: a random one would be a code with odds of %s, above max_guess_odds, %s. Take more random characters",
-		r.Pattern.space, count, r.Made+count, showOdds(r.Pattern.Odds(r.Made+count)), showOdds(odds))
+	detail := fmt.Sprintf("has too few texts for %d codes more: %s of its %s are left. Take more random characters", count, r.Left(), r.Pattern.space)
+	if r.Left().Cmp(big.NewInt(count)) >= 0 {
+		detail = fmt.Sprintf("has %s texts, and with %d codes more %d of them were codes of this pool: a random one would be a code with odds of %s, above max_guess_odds, %s. Take more random characters",
+			r.Pattern.space, count, r.Made+count, showOdds(r.Pattern.Odds(r.Made+count)), showOdds(odds))
+	}
 	if most > 0 {
 		detail += fmt.Sprintf(", or at most %d codes", most)
 	}
@@ -157,19 +161,24 @@ func (r *Replenish) Generation() (Generation, error) {
 	return Generation{Pattern: p, Count: r.Count, MaxGuessOdds: r.MaxGuessOdds}, err
 }
 
-// Sample is up to n texts of the pattern that are no codes of the pool.
+// Sample is up to n different texts of the pattern that are no codes of the pool.
 // generator is that of its codes, nil where it has none; below chooses a random
 // number from 0 to limit−1.
 func (r Room) Sample(generator *Generator, n int, below func(limit *big.Int) *big.Int) []string {
 	left := r.Left()
 	texts := []string{}
-	for r.Other == nil && left.Sign() > 0 && len(texts) < n {
+	for range n {
+		if r.Other != nil || left.Sign() == 0 {
+			break
+		}
 		i := uint128Of(below(left)).add(uint64(r.Made))
 		if generator != nil {
 			w := walk{g: generator}
 			i = w.forth(i)
 		}
-		texts = append(texts, string(r.Pattern.appendText(nil, i)))
+		if text := string(r.Pattern.appendText(nil, i)); !slices.Contains(texts, text) {
+			texts = append(texts, text)
+		}
 	}
 	return texts
 }

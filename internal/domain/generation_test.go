@@ -33,7 +33,7 @@ func TestRoom(t *testing.T) {
 		{"Fits", "S-9999", 900, 0.1, nil, "", 900},
 		{"Guessable", "S-9999", 901, 0.1, ErrGuessable, "at most 900 codes", 900},
 		{"All", "S-9999", 9900, 1, nil, "", 9900},
-		{"MoreThanAll", "S-9999", 9901, 1, ErrGuessable, "10000 texts", 9900},
+		{"MoreThanAll", "S-9999", 9901, 1, ErrGuessable, "9900 of its 10000", 9900},
 		{"OnTheEdge", "999999", 1, 1e-6, nil, "", 1},
 		{"OverTheEdge", "999999", 2, 1e-6, ErrGuessable, "", 1},
 		{"Fresh", "#############", MaxGenerated, 1e-6, nil, "", MaxGenerated},
@@ -58,12 +58,16 @@ func TestSample(t *testing.T) {
 	g := generatorOf(t, "9", "", 9)
 	room := Room{Pattern: g.pattern, Made: 7}
 	for choice := range int64(3) {
-		for _, text := range room.Sample(g, 3, func(limit *big.Int) *big.Int {
+		texts := room.Sample(g, 3, func(limit *big.Int) *big.Int {
 			if limit.Int64() != 3 {
 				t.Fatalf("%d are left", limit)
 			}
 			return big.NewInt(choice)
-		}) {
+		})
+		if len(texts) != 1 {
+			t.Errorf("got %q, want one text of one choice", texts)
+		}
+		for _, text := range texts {
 			if slices.Contains(g.Codes(0, 7), text) {
 				t.Errorf("%s is a code", text)
 			}

@@ -18,6 +18,19 @@ const (
 	CampaignDeleted Action = "campaign.deleted"
 )
 
+// Actions are all of them.
+var Actions = []Action{
+	PoolCreated, PoolEdited, PoolLaunched, PoolArchived, PoolDeleted, PoolGenerated, CampaignCreated, CampaignRenamed, CampaignDeleted,
+}
+
+// EntryFilter says which entries of a history are asked for. What is empty means
+// any.
+type EntryFilter struct {
+	Actor  Actor
+	Action Action
+	Field  string // that the entry changed
+}
+
 // Entry is one change in the history of a pool or a campaign. Entries are
 // stored with what they tell of, and never changed.
 type Entry struct {

@@ -62,6 +62,17 @@ const (
 	FromReplenishment ImportKind = "replenishment"
 )
 
+// ImportKinds are all of them.
+var ImportKinds = []ImportKind{FromFile, FromGeneration, FromReplenishment}
+
+// ImportFilter says which imports are asked for. What is empty means any.
+type ImportFilter struct {
+	PoolID string
+	Status ImportStatus
+	Kind   ImportKind
+	Actor  Actor
+}
+
 // Import is the task of filling a pool. Every code that it counts as added can
 // be issued, subject to its window and the pool's state. A generation is made
 // at once, without a file: all its codes are rows that were added.

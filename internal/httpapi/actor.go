@@ -19,5 +19,13 @@ func actorOf(r *http.Request) (domain.Actor, error) {
 			return who, nil
 		}
 	}
-	return "", problemOf(badRequest, "the header "+actorHeader+" "+domain.ErrActor.Error()+", in UTF-8 and once, or be absent")
+	return "", wrongParameter(actorHeader, domain.ErrActor.Error()+", in UTF-8 and once, or be absent")
+}
+
+// changeOf is the id in the path of what a request changes, and who asks for it.
+func changeOf(r *http.Request) (id string, who domain.Actor, err error) {
+	if id, err = pathID(r); err == nil {
+		who, err = actorOf(r)
+	}
+	return id, who, err
 }

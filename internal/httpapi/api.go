@@ -30,7 +30,7 @@ type Campaigns interface {
 	RenameCampaign(ctx context.Context, who domain.Actor, id, name string) (domain.Campaign, error)
 	DeleteCampaign(ctx context.Context, who domain.Actor, id string) error
 	// CampaignHistory returns entries below a number, the newest first.
-	CampaignHistory(ctx context.Context, id string, below int64, limit int) ([]domain.Entry, error)
+	CampaignHistory(ctx context.Context, id string, which domain.EntryFilter, below int64, limit int) ([]domain.Entry, error)
 }
 
 // Pools is what the interface needs of the store for pools, on the same terms.
@@ -44,7 +44,7 @@ type Pools interface {
 	ArchivePool(ctx context.Context, who domain.Actor, id string, version int64) (domain.Pool, error)
 	DeletePool(ctx context.Context, who domain.Actor, id string, version int64) error
 	// PoolHistory returns entries below a number, the newest first.
-	PoolHistory(ctx context.Context, id string, below int64, limit int) ([]domain.Entry, error)
+	PoolHistory(ctx context.Context, id string, which domain.EntryFilter, below int64, limit int) ([]domain.Entry, error)
 }
 
 // Stocks is what the interface needs of the store to tell of codes.

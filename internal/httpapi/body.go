@@ -41,7 +41,7 @@ func readObject(w http.ResponseWriter, r *http.Request, mediaTypes ...string) (o
 		return nil, problemOf(badRequest, "the body is empty, it must be a JSON object")
 	}
 	if !utf8.Valid(body) {
-		return nil, problemOf(badRequest, "the body is not UTF-8")
+		return nil, problemOf(badRequest, "the body is not UTF-8: encode it so")
 	}
 	o, err := parseObject(body)
 	if err != nil {
@@ -58,11 +58,11 @@ func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	large := (*http.MaxBytesError)(nil)
 	switch {
 	case errors.As(err, &large):
-		return nil, problemOf(tooLarge, fmt.Sprintf("at most %d bytes are taken here", maxBody))
+		return nil, problemOf(tooLarge, fmt.Sprintf("at most %d bytes are taken here: shorten the body", maxBody))
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		return nil, problemOf(slowBody, fmt.Sprintf("the body must be here within %s", bodyTimeout))
+		return nil, problemOf(slowBody, fmt.Sprintf("the body must be here within %s: send it again", bodyTimeout))
 	case err != nil:
-		return nil, problemOf(badRequest, "the body ended early")
+		return nil, problemOf(badRequest, "the body ended early: send it again")
 	}
 	return body, nil
 }

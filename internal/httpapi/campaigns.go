@@ -86,11 +86,7 @@ func (a *api) readCampaign(w http.ResponseWriter, r *http.Request) error {
 var renameFields = setters[domain.Campaign]{"name": campaignFields["name"]}
 
 func (a *api) renameCampaign(w http.ResponseWriter, r *http.Request) error {
-	id, err := pathID(r)
-	if err != nil {
-		return err
-	}
-	who, err := actorOf(r)
+	id, who, err := changeOf(r)
 	if err != nil {
 		return err
 	}
@@ -112,11 +108,7 @@ func (a *api) renameCampaign(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (a *api) deleteCampaign(w http.ResponseWriter, r *http.Request) error {
-	id, err := pathID(r)
-	if err != nil {
-		return err
-	}
-	who, err := actorOf(r)
+	id, who, err := changeOf(r)
 	if err != nil {
 		return err
 	}

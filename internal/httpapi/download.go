@@ -1,10 +1,8 @@
 package httpapi
 
 import (
-	"fmt"
 	"io"
 	"net/http"
-	"net/url"
 	"slices"
 	"time"
 
@@ -59,10 +57,13 @@ func (a *api) exportCodes(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	query, err := url.ParseQuery(r.URL.RawQuery)
+	query, err := queryOf(r, "state")
+	if err != nil {
+		return err
+	}
 	state := domain.CodeState(query.Get("state"))
-	if err != nil || len(query) > 1 || len(query) == 1 && !slices.Contains(domain.CodeStates, state) || len(query["state"]) > 1 {
-		return problemOf(badRequest, fmt.Sprintf("the query takes state, at most once, one of %q", domain.CodeStates))
+	if query.Has("state") && !slices.Contains(domain.CodeStates, state) {
+		return wrongParameter("state", "must be "+oneOf(domain.CodeStates))
 	}
 	pool, err := a.Pools.Pool(r.Context(), id)
 	if err != nil {

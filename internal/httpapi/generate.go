@@ -5,9 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"net/http"
-	"net/url"
 	"slices"
 	"strconv"
 	"time"
@@ -43,7 +41,7 @@ func (f patternForm) parse() (*domain.Pattern, error) {
 	text, alphabet := "", ""
 	if f.alphabet != nil {
 		if alphabet = *f.alphabet; alphabet == "" {
-			return nil, wrongField("alphabet", "is empty")
+			return nil, wrongField("alphabet", "is empty: name 2 to 64 characters, or leave it out")
 		}
 	}
 	switch {
@@ -88,10 +86,10 @@ var generationFields = setters[generation]{
 	"alphabet":       orAbsent(func(g *generation) **string { return &g.form.alphabet }, "text"),
 	"prefix":         orAbsent(func(g *generation) **string { return &g.form.prefix }, "text"),
 	"suffix":         orAbsent(func(g *generation) **string { return &g.form.suffix }, "text"),
-	"issue_start":    setTime(func(g *generation) *time.Time { return &g.Window.IssueStart }),
-	"issue_end":      setTime(func(g *generation) *time.Time { return &g.Window.IssueEnd }),
-	"available_from": setTime(func(g *generation) *time.Time { return &g.Window.AvailableFrom }),
-	"available_till": setTime(func(g *generation) *time.Time { return &g.Window.AvailableTill }),
+	"issue_start":    moment(func(g *generation) *time.Time { return &g.Window.IssueStart }),
+	"issue_end":      moment(func(g *generation) *time.Time { return &g.Window.IssueEnd }),
+	"available_from": moment(func(g *generation) *time.Time { return &g.Window.AvailableFrom }),
+	"available_till": moment(func(g *generation) *time.Time { return &g.Window.AvailableTill }),
 }
 
 // orAbsent makes null the same as no field.
@@ -104,26 +102,19 @@ func orAbsent[T, V any](place func(*T) **V, want string) func(*T, json.RawMessag
 	}
 }
 
-func setTime[T any](place func(*T) *time.Time) func(*T, json.RawMessage) error {
-	return func(t *T, value json.RawMessage) error {
-		var text *string
-		err := json.Unmarshal(value, &text)
-		if err == nil && text != nil {
-			*place(t), err = time.Parse(time.RFC3339, *text)
-		}
-		if err != nil {
-			return errors.New("must be a time such as 2026-12-31T23:59:59Z, or null")
-		}
-		return nil
+// idempotencyKey is that of a request; "": it has none.
+func idempotencyKey(r *http.Request) (string, error) {
+	switch said := r.Header.Values("Idempotency-Key"); {
+	case len(said) == 0:
+		return "", nil
+	case len(said) == 1 && domain.ValidEventID(said[0]):
+		return said[0], nil
 	}
+	return "", wrongParameter("Idempotency-Key", "must be 1 to 200 bytes of UTF-8, and once, or be absent")
 }
 
 func (a *api) generate(w http.ResponseWriter, r *http.Request) error {
-	id, err := pathID(r)
-	if err != nil {
-		return err
-	}
-	who, err := actorOf(r)
+	id, who, err := changeOf(r)
 	if err != nil {
 		return err
 	}
@@ -131,22 +122,22 @@ func (a *api) generate(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	g := generation{Generation: domain.Generation{MaxGuessOdds: domain.DefaultGuessOdds, Key: r.Header.Get("Idempotency-Key")}}
+	g := generation{Generation: domain.Generation{MaxGuessOdds: domain.DefaultGuessOdds}}
+	if g.Key, err = idempotencyKey(r); err != nil {
+		return err
+	}
 	if err := generationFields.apply(o, &g); err != nil {
 		return err
 	}
 	if _, ok := o["count"]; !ok {
 		return wrongField("count", "is needed")
 	}
-	if g.Key != "" && !domain.ValidEventID(g.Key) {
-		return problemOf(badRequest, "the header Idempotency-Key must be 1 to 200 bytes of UTF-8")
-	}
 	if g.Pattern, err = g.form.parse(); err != nil {
 		return err
 	}
 	i, err := a.Generating.Generate(r.Context(), who, id, g.Generation)
 	if errors.Is(err, domain.ErrState) {
-		return problemOf(wrongState, "an archived pool takes no codes")
+		return problemOf(wrongState, archivedTakesNone)
 	}
 	if err != nil {
 		return err
@@ -182,15 +173,9 @@ type spaceQuery struct {
 }
 
 func spaceQueryOf(r *http.Request) (q spaceQuery, err error) {
-	query, err := url.ParseQuery(r.URL.RawQuery)
+	query, err := queryOf(r, append([]string{"count", "max_guess_odds"}, patternFields...)...)
 	if err != nil {
-		return q, problemOf(badRequest, "the query cannot be read: "+err.Error())
-	}
-	known := append([]string{"count", "max_guess_odds"}, patternFields...)
-	for _, name := range slices.Sorted(maps.Keys(query)) {
-		if !slices.Contains(known, name) || len(query[name]) != 1 {
-			return q, problemOf(badRequest, fmt.Sprintf("the query takes %q, each at most once", known))
-		}
+		return q, err
 	}
 	text := func(name string) *string {
 		if !query.Has(name) {
@@ -203,19 +188,19 @@ func spaceQueryOf(r *http.Request) (q spaceQuery, err error) {
 	if query.Has("length") {
 		n, err := strconv.Atoi(query.Get("length"))
 		if err != nil {
-			return q, problemOf(badRequest, "length must be a whole number")
+			return q, wrongParameter("length", "must be a whole number")
 		}
 		f.length = &n
 	}
 	if query.Has("count") {
 		if q.count, err = strconv.ParseInt(query.Get("count"), 10, 64); err != nil || q.count < 1 || q.count > domain.MaxGenerated {
-			return q, problemOf(badRequest, fmt.Sprintf("count must be a number from 1 to %d", int64(domain.MaxGenerated)))
+			return q, wrongParameter("count", fmt.Sprintf("must be a number from 1 to %d", int64(domain.MaxGenerated)))
 		}
 	}
 	q.odds = domain.DefaultGuessOdds
 	if query.Has("max_guess_odds") {
 		if q.odds, err = strconv.ParseFloat(query.Get("max_guess_odds"), 64); err != nil || !(0 < q.odds && q.odds <= 1) {
-			return q, problemOf(badRequest, "max_guess_odds must be above 0 and at most 1")
+			return q, wrongParameter("max_guess_odds", "must be above 0 and at most 1")
 		}
 	}
 	q.pattern, err = f.parse()

@@ -99,7 +99,7 @@ func TestGenerateProblems(t *testing.T) {
 		{name: "Meets", body: `{"count": 1, "pattern": "A-######"}`, status: 422, kind: "pattern-meets", says: "S-######"},
 		{name: "KeyReused", body: `{"count": 2, "pattern": "S-######"}`, header: []string{"Idempotency-Key", "k"}, status: 422, kind: "idempotency-key-reused"},
 		{name: "LongKey", body: `{"count": 2}`, header: []string{"Idempotency-Key", strings.Repeat("k", 201)}, status: 400, kind: "bad-request"},
-		{name: "OddQuery", path: "/v1/pools/beach/space?pattern=9&nonsense=1", status: 400, kind: "bad-request", says: "each at most once"},
+		{name: "OddQuery", path: "/v1/pools/beach/space?pattern=9&nonsense=1", status: 400, kind: "bad-request", says: "is not known"},
 		{name: "OddCount", path: "/v1/pools/beach/space?count=0", status: 400, kind: "bad-request", says: "count"},
 		{name: "OddLength", path: "/v1/pools/beach/space?length=x", status: 400, kind: "bad-request", says: "length"},
 		{name: "OddOdds", path: "/v1/pools/beach/space?max_guess_odds=NaN", status: 400, kind: "bad-request", says: "max_guess_odds"},

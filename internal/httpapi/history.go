@@ -3,6 +3,8 @@ package httpapi
 import (
 	"context"
 	"net/http"
+	"regexp"
+	"slices"
 	"strconv"
 
 	"promopool/internal/domain"
@@ -27,13 +29,17 @@ func viewEntry(e domain.Entry) entryView {
 }
 
 // readHistory handles the history of a pool or a campaign.
-func (a *api) readHistory(read func(ctx context.Context, id string, below int64, limit int) ([]domain.Entry, error)) handler {
+func (a *api) readHistory(read func(ctx context.Context, id string, which domain.EntryFilter, below int64, limit int) ([]domain.Entry, error)) handler {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		id, err := pathID(r)
 		if err != nil {
 			return err
 		}
-		p, err := pageOf(r)
+		p, err := pageOf(r, "actor", "action", "field")
+		if err != nil {
+			return err
+		}
+		which, err := p.entries()
 		if err != nil {
 			return err
 		}
@@ -41,10 +47,27 @@ func (a *api) readHistory(read func(ctx context.Context, id string, below int64,
 		if err != nil {
 			return err
 		}
-		entries, err := read(r.Context(), id, below, p.limit+1)
+		entries, err := read(r.Context(), id, which, below, p.limit+1)
 		if err != nil {
 			return err
 		}
 		return listed(w, p, entries, func(e domain.Entry) string { return strconv.FormatInt(e.No, 10) }, viewEntry)
 	}
+}
+
+// fieldForm is what the name of a field may be.
+var fieldForm = regexp.MustCompile(`^[a-z_.]{1,100}$`)
+
+// entries are those of a history that are asked for.
+func (p *page) entries() (f domain.EntryFilter, err error) {
+	if f.Actor, err = p.actor(); err != nil {
+		return f, err
+	}
+	if f.Action = domain.Action(p.query.Get("action")); f.Action != "" && !slices.Contains(domain.Actions, f.Action) {
+		return f, wrongParameter("action", "must be "+oneOf(domain.Actions))
+	}
+	if f.Field = p.query.Get("field"); f.Field != "" && !fieldForm.MatchString(f.Field) {
+		return f, wrongParameter("field", "must be the name of a setting, such as issue_end")
+	}
+	return f, nil
 }

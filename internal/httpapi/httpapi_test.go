@@ -409,6 +409,9 @@ func TestProblems(t *testing.T) {
 		{name: "OddTag", method: "DELETE", path: "/v1/pools/beach", header: []string{"If-Match", `1`}, status: 412, kind: "stale"},
 		{name: "StaleDelete", method: "DELETE", path: "/v1/pools/beach", header: []string{"If-Match", `"9"`}, status: 412, kind: "stale"},
 
+		{name: "TwoTags", method: "PATCH", path: "/v1/pools/beach", body: `{"name": "y"}`, header: []string{"If-Match", `"1", "2"`}, status: 400, kind: "bad-request", says: "If-Match"},
+		{name: "EmptyFilter", method: "GET", path: "/v1/pools?state=", status: 400, kind: "bad-request", says: "state is empty"},
+
 		{name: "NoMoment", method: "PATCH", path: "/v1/pools/live", body: `{"issue_end": "2026-07-01"}`, status: 422, kind: "invalid-settings", says: `"issue_end"`},
 		{name: "MomentNoText", method: "POST", path: "/v1/pools", body: create(`, "issue_start": 5`), status: 422, kind: "invalid-settings", says: "or null"},
 		{name: "MomentTooEarly", method: "POST", path: "/v1/pools", body: create(`, "issue_start": "0001-01-01T00:00:00Z"`), status: 422, kind: "invalid-settings", says: "1970"},
@@ -420,7 +423,10 @@ func TestProblems(t *testing.T) {
 		{name: "HistoryOfNoPool", method: "GET", path: "/v1/pools/none/history", status: 404, kind: "not-found"},
 		{name: "HistoryOfNoCampaign", method: "GET", path: "/v1/campaigns/none/history", status: 404, kind: "not-found"},
 		{name: "HistoryCursor", method: "GET", path: "/v1/pools/beach/history?cursor=YQ", status: 400, kind: "bad-request", says: "cursor"},
-		{name: "HistoryFilter", method: "GET", path: "/v1/pools/beach/history?actor=anna", status: 400, kind: "bad-request"},
+		{name: "HistoryFilter", method: "GET", path: "/v1/pools/beach/history?state=draft", status: 400, kind: "bad-request", says: "the options are limit, cursor, actor, action, field"},
+		{name: "HistoryAction", method: "GET", path: "/v1/pools/beach/history?action=sold", status: 400, kind: "bad-request", says: "pool.created"},
+		{name: "HistoryActor", method: "GET", path: "/v1/pools/beach/history?actor=%00", status: 400, kind: "bad-request", says: "actor must"},
+		{name: "HistoryField", method: "GET", path: "/v1/campaigns/summer/history?field=%22", status: 400, kind: "bad-request", says: "issue_end"},
 		{name: "NULSearch", method: "GET", path: "/v1/pools?q=%00", status: 400, kind: "bad-request", says: "q must"},
 		{name: "BrokenSearch", method: "GET", path: "/v1/campaigns?q=%ff", status: 400, kind: "bad-request", says: "q must"},
 
@@ -434,6 +440,8 @@ func TestProblems(t *testing.T) {
 		{name: "Query", method: "GET", path: "/v1/pools?a;b", status: 400, kind: "bad-request"},
 
 		{name: "FilterImports", method: "GET", path: "/v1/imports?status=lost", status: 400, kind: "bad-request", says: "cancelled"},
+		{name: "FilterImportsKind", method: "GET", path: "/v1/imports?kind=magic", status: 400, kind: "bad-request", says: "replenishment"},
+		{name: "FilterImportsActor", method: "GET", path: "/v1/pools/beach/imports?actor=%ff", status: 400, kind: "bad-request", says: "actor must"},
 		{name: "FilterImportsOfPool", method: "GET", path: "/v1/pools/beach/imports?pool_id=beach", status: 400, kind: "bad-request"},
 		{name: "FilterImportsPool", method: "GET", path: "/v1/imports?pool_id=%00", status: 400, kind: "bad-request"},
 		{name: "CursorImports", method: "GET", path: "/v1/imports?cursor=YQ", status: 400, kind: "bad-request", says: "cursor"},
@@ -455,6 +463,9 @@ func TestProblems(t *testing.T) {
 			}
 			if !strings.Contains(string(r.body), strings.Trim(tt.says, `"`)) {
 				t.Errorf("nothing of %s in %s", tt.says, r.body)
+			}
+			if query := strings.Contains(tt.path, "=") && tt.kind == "bad-request"; query && !strings.Contains(string(r.body), `"errors":[{"field":"`) {
+				t.Errorf("no parameter is named in %s", r.body)
 			}
 		})
 	}
@@ -579,7 +590,22 @@ func TestHistory(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
+	for filter, want := range map[string][]float64{
+		"actor=anna": {5, 4, 1}, "action=pool.edited": {3, 2}, "field=state": {5, 4, 1}, "field=issue_end": {2},
+		"actor=%D0%97%D0%BE%D1%8F&action=pool.edited&field=id": {2}, "actor=nobody": nil,
+	} {
+		var got []float64
+		for _, e := range s.Want(200, "GET", "/v1/pools/shore/history?"+filter, "").Get("items").([]any) {
+			got = append(got, e.(map[string]any)["version"].(float64))
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s: %s", filter, diff)
+		}
+	}
 	s.Want(200, "PATCH", "/v1/campaigns/summer", `{"name": "Été"}`, zoya...)
+	if r := s.Want(200, "GET", "/v1/campaigns/summer/history?action=campaign.renamed", ""); len(r.Get("items").([]any)) != 1 {
+		t.Errorf("got %s", r.body)
+	}
 	r := s.Want(200, "GET", "/v1/campaigns/summer/history?limit=1", "")
 	if !strings.Contains(string(r.body), `"changes":{"name":{"from":"Summer","to":"Été"}},"version":null,"revision":null`) {
 		t.Errorf("got %s", r.body)

@@ -44,11 +44,10 @@ type Uploads interface {
 // Imports is what the interface needs of the store to tell of imports.
 type Imports interface {
 	Import(ctx context.Context, task int64) (domain.Import, error)
-	// ListImports returns those below a task, the newest first. An empty pool or
-	// status means any.
-	ListImports(ctx context.Context, pool string, status domain.ImportStatus, below int64, limit int) ([]domain.Import, error)
+	// ListImports returns those below a task, the newest first.
+	ListImports(ctx context.Context, which domain.ImportFilter, below int64, limit int) ([]domain.Import, error)
 	// ImportsOfPool is the same for a pool that must be there: domain.ErrNotFound.
-	ImportsOfPool(ctx context.Context, pool string, status domain.ImportStatus, below int64, limit int) ([]domain.Import, error)
+	ImportsOfPool(ctx context.Context, which domain.ImportFilter, below int64, limit int) ([]domain.Import, error)
 	// CancelImport ends an import; nothing comes in any more from its return on.
 	// Safe to repeat. domain.ErrNotFound; domain.ErrImportEnded: it ended
 	// otherwise, as the returned import says.
@@ -212,11 +211,7 @@ func viewImport(i domain.Import) importView {
 }
 
 func (a *importAPI) receive(w http.ResponseWriter, r *http.Request) error {
-	id, err := pathID(r)
-	if err != nil {
-		return err
-	}
-	actor, err := actorOf(r)
+	id, actor, err := changeOf(r)
 	if err != nil {
 		return err
 	}
@@ -242,13 +237,15 @@ func (a *importAPI) receive(w http.ResponseWriter, r *http.Request) error {
 	return answer(w, http.StatusAccepted, viewImport(i))
 }
 
+const archivedTakesNone = "an archived pool takes no codes: make another pool"
+
 // fileProblem is the problem of a file that was not taken.
 func fileProblem(err error) error {
 	switch {
 	case errors.As(err, new(*Problem)):
 		return err
 	case errors.Is(err, domain.ErrFileTooLarge):
-		return problemOf(tooLarge, err.Error())
+		return problemOf(tooLarge, err.Error()+": send it in parts")
 	case errors.Is(err, domain.ErrFileEmpty):
 		return problemOf(badRequest, "the file is empty: a file of codes has one a line")
 	case errors.Is(err, os.ErrDeadlineExceeded):
@@ -256,7 +253,7 @@ func fileProblem(err error) error {
 	case errors.Is(err, domain.ErrFileBroken):
 		return problemOf(badRequest, "the upload broke off, so nothing was kept: send the file again")
 	case errors.Is(err, domain.ErrState):
-		return problemOf(wrongState, "an archived pool takes no codes")
+		return problemOf(wrongState, archivedTakesNone)
 	}
 	return err
 }
@@ -343,7 +340,7 @@ func fileOf(w http.ResponseWriter, r *http.Request) (u domain.Upload, file io.Re
 			return u, nil, err
 		}
 		if part == nil {
-			return u, nil, problemOf(badRequest, "the form has no file")
+			return u, nil, problemOf(badRequest, "the form has no file: send it as a part with a file name")
 		}
 		u.FileName = fileName(part.FileName())
 		if u.MediaType, _, err = mime.ParseMediaType(part.Header.Get("Content-Type")); err != nil || len(u.MediaType) > maxMedia {
@@ -433,25 +430,37 @@ func fileName(s string) string {
 	return s
 }
 
-// pathTask is the task that the path names.
+// importOf is the import that the path names.
+func (a *importAPI) importOf(r *http.Request) (domain.Import, error) {
+	task, err := pathTask(r)
+	if err != nil {
+		return domain.Import{}, err
+	}
+	i, err := a.imports.Import(r.Context(), task)
+	return i, noSuchImport(err)
+}
+
+func noSuchImport(err error) error {
+	if errors.Is(err, domain.ErrNotFound) {
+		return problemOf(notFound, "there is no import of this number: /v1/imports lists all")
+	}
+	return err
+}
+
 func pathTask(r *http.Request) (int64, error) {
 	task, err := strconv.ParseInt(r.PathValue("task"), 10, 64)
 	if err != nil || task < 1 {
-		return 0, domain.ErrNotFound
+		return 0, noSuchImport(domain.ErrNotFound)
 	}
 	return task, nil
 }
 
 func (a *importAPI) read(w http.ResponseWriter, r *http.Request) error {
-	task, err := pathTask(r)
+	i, err := a.importOf(r)
 	if err != nil {
 		return err
 	}
-	i, err := a.imports.Import(r.Context(), task)
-	if err != nil {
-		return err
-	}
-	refusals, err := a.imports.Refusals(r.Context(), task, 0, 100)
+	refusals, err := a.imports.Refusals(r.Context(), i.Task, 0, 100)
 	if err != nil {
 		return err
 	}
@@ -464,19 +473,14 @@ func (a *importAPI) read(w http.ResponseWriter, r *http.Request) error {
 
 // list answers with a page of all imports.
 func (a *importAPI) list(w http.ResponseWriter, r *http.Request) error {
-	p, below, err := importPage(r, "pool_id", "status")
+	p, which, err := importPage(r, "pool_id")
 	if err != nil {
 		return err
 	}
-	pool := p.query.Get("pool_id")
-	if pool != "" && domain.CheckID(pool) != nil {
-		return problemOf(badRequest, "pool_id must be the id of a pool")
+	if which.PoolID = p.query.Get("pool_id"); which.PoolID != "" && domain.CheckID(which.PoolID) != nil {
+		return wrongParameter("pool_id", "must be the id of a pool")
 	}
-	imports, err := a.imports.ListImports(r.Context(), pool, domain.ImportStatus(p.query.Get("status")), below, p.limit+1)
-	if err != nil {
-		return err
-	}
-	return listed(w, p, imports, taskText, viewImport)
+	return listImports(w, r, p, which, a.imports.ListImports)
 }
 
 func (a *importAPI) listOfPool(w http.ResponseWriter, r *http.Request) error {
@@ -484,70 +488,76 @@ func (a *importAPI) listOfPool(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	p, below, err := importPage(r, "status")
+	p, which, err := importPage(r)
 	if err != nil {
 		return err
 	}
-	imports, err := a.imports.ImportsOfPool(r.Context(), id, domain.ImportStatus(p.query.Get("status")), below, p.limit+1)
-	if err != nil {
-		return err
-	}
-	return listed(w, p, imports, taskText, viewImport)
+	which.PoolID = id
+	return listImports(w, r, p, which, a.imports.ImportsOfPool)
 }
 
-func taskText(i domain.Import) string { return strconv.FormatInt(i.Task, 10) }
+// importPage is the page of imports that a request asks for.
+func importPage(r *http.Request, filters ...string) (p page, which domain.ImportFilter, err error) {
+	if p, err = pageOf(r, append([]string{"status", "kind", "actor"}, filters...)...); err != nil {
+		return p, which, err
+	}
+	if which.Status = domain.ImportStatus(p.query.Get("status")); which.Status != "" && !slices.Contains(domain.ImportStatuses, which.Status) {
+		return p, which, wrongParameter("status", "must be "+oneOf(domain.ImportStatuses))
+	}
+	if which.Kind = domain.ImportKind(p.query.Get("kind")); which.Kind != "" && !slices.Contains(domain.ImportKinds, which.Kind) {
+		return p, which, wrongParameter("kind", "must be "+oneOf(domain.ImportKinds))
+	}
+	which.Actor, err = p.actor()
+	return p, which, err
+}
 
-// importPage is the page of imports that a request asks for: those below a task.
-func importPage(r *http.Request, filters ...string) (p page, below int64, err error) {
-	if p, err = pageOf(r, filters...); err != nil {
-		return p, 0, err
+func listImports(w http.ResponseWriter, r *http.Request, p page, which domain.ImportFilter,
+	read func(ctx context.Context, which domain.ImportFilter, below int64, limit int) ([]domain.Import, error),
+) error {
+	below, err := p.below()
+	if err != nil {
+		return err
 	}
-	if status := domain.ImportStatus(p.query.Get("status")); status != "" && !slices.Contains(domain.ImportStatuses, status) {
-		return p, 0, problemOf(badRequest, fmt.Sprintf("status must be one of %q", domain.ImportStatuses))
+	imports, err := read(r.Context(), which, below, p.limit+1)
+	if err != nil {
+		return err
 	}
-	below = math.MaxInt64
-	if p.after != "" {
-		if below, err = strconv.ParseInt(p.after, 10, 64); err != nil {
-			return p, 0, problemOf(badRequest, `cursor must be the "next" of the page before`)
-		}
-	}
-	return p, below, nil
+	return listed(w, p, imports, func(i domain.Import) string { return strconv.FormatInt(i.Task, 10) }, viewImport)
 }
 
 func (a *importAPI) cancel(w http.ResponseWriter, r *http.Request) error {
 	task, err := pathTask(r)
 	if err != nil {
-		return err
+		return noSuchImport(err)
 	}
 	i, err := a.imports.CancelImport(r.Context(), task)
 	if errors.Is(err, domain.ErrImportEnded) {
-		return problemOf(importEnded, fmt.Sprintf("import %d is %s: there is nothing left to cancel", task, strings.ReplaceAll(string(i.Status), "_", " ")))
+		return problemOf(importEnded, fmt.Sprintf("import %d is %s: there is nothing left to cancel, what was added stays", task, strings.ReplaceAll(string(i.Status), "_", " ")))
 	}
 	if err != nil {
-		return err
+		return noSuchImport(err)
 	}
 	return answer(w, http.StatusOK, viewImport(i))
 }
 
 // servable are the media types that a file is given back as. Any other could be
 // a page that acts in the name of who opens it.
-var servable = []string{"text/csv", "text/plain", "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"}
+var servable = []string{"text/csv", "text/plain", mediaXLSX}
 
 func (a *importAPI) file(w http.ResponseWriter, r *http.Request) error {
-	task, err := pathTask(r)
+	i, err := a.importOf(r)
 	if err != nil {
 		return err
 	}
-	i, err := a.imports.Import(r.Context(), task)
-	if err != nil {
-		return err
+	if i.Kind != domain.FromFile {
+		return problemOf(notFound, fmt.Sprintf("task %d has no file: its codes were generated", i.Task))
 	}
 	if !i.FileKept {
-		return problemOf(gone, fmt.Sprintf("the file of import %d was kept until %s: ask whoever uploaded it, %s", task, domain.EventTime(i.KeptUntil), i.Actor))
+		return problemOf(gone, fmt.Sprintf("the file of import %d was kept until %s: ask whoever uploaded it, %s", i.Task, domain.EventTime(i.KeptUntil), i.Actor))
 	}
 	name, media := i.FileName, i.MediaType
 	if name == "" {
-		name = fmt.Sprintf("import-%d.csv", task)
+		name = fmt.Sprintf("import-%d.csv", i.Task)
 	}
 	if !slices.Contains(servable, media) {
 		media = "application/octet-stream"
@@ -558,19 +568,16 @@ func (a *importAPI) file(w http.ResponseWriter, r *http.Request) error {
 	h.Set("Content-Disposition", mime.FormatMediaType("attachment", map[string]string{"filename": name}))
 	h.Set("Content-Length", strconv.FormatInt(i.Bytes, 10))
 	h.Set("Cache-Control", "no-store")
-	return a.stream(w, r, func(out io.Writer) error { return a.uploads.WriteFile(r.Context(), task, out) })
+	return a.stream(w, r, func(out io.Writer) error { return a.uploads.WriteFile(r.Context(), i.Task, out) })
 }
 
 func (a *importAPI) rejected(w http.ResponseWriter, r *http.Request) error {
-	task, err := pathTask(r)
+	i, err := a.importOf(r)
 	if err != nil {
 		return err
 	}
-	if _, err := a.imports.Import(r.Context(), task); err != nil {
-		return err
-	}
-	asFile(w, fmt.Sprintf("import-%d-rejected.csv", task))
-	return a.stream(w, r, func(out io.Writer) error { return a.uploads.WriteRejected(r.Context(), task, out) })
+	asFile(w, fmt.Sprintf("import-%d-rejected.csv", i.Task))
+	return a.stream(w, r, func(out io.Writer) error { return a.uploads.WriteRejected(r.Context(), i.Task, out) })
 }
 
 func (a *importAPI) template(format domain.Format) handler {

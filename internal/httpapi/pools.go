@@ -70,9 +70,12 @@ func viewTime(t time.Time) *string {
 	return &text
 }
 
+// etag names a version of a pool.
+func etag(version int64) string { return fmt.Sprintf(`"%d"`, version) }
+
 // answerPool answers with a pool and the tag that an edit of it can name.
 func answerPool(w http.ResponseWriter, status int, p domain.Pool) error {
-	w.Header().Set("ETag", fmt.Sprintf(`"%d"`, p.Version))
+	w.Header().Set("ETag", etag(p.Version))
 	return answer(w, status, viewPool(p))
 }
 
@@ -109,10 +112,10 @@ func (a *api) listPools(w http.ResponseWriter, r *http.Request) error {
 	switch which.State {
 	case "", domain.Draft, domain.Active, domain.Archived:
 	default:
-		return problemOf(badRequest, "state must be draft, active or archived")
+		return wrongParameter("state", "must be draft, active or archived")
 	}
 	if which.CampaignID != "" && domain.CheckID(which.CampaignID) != nil {
-		return problemOf(badRequest, "campaign_id must be the id of a campaign")
+		return wrongParameter("campaign_id", "must be the id of a campaign")
 	}
 	all, err := a.Pools.ListPools(r.Context(), which, p.after, p.limit+1)
 	if err != nil {
@@ -137,11 +140,7 @@ func (a *api) readPool(w http.ResponseWriter, r *http.Request) error {
 const mergePatch = "application/merge-patch+json"
 
 func (a *api) editPool(w http.ResponseWriter, r *http.Request) error {
-	id, version, err := pathVersion(r)
-	if err != nil {
-		return err
-	}
-	who, err := actorOf(r)
+	id, who, version, err := poolChange(r)
 	if err != nil {
 		return err
 	}
@@ -157,11 +156,7 @@ func (a *api) editPool(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (a *api) deletePool(w http.ResponseWriter, r *http.Request) error {
-	id, version, err := pathVersion(r)
-	if err != nil {
-		return err
-	}
-	who, err := actorOf(r)
+	id, who, version, err := poolChange(r)
 	if err != nil {
 		return err
 	}
@@ -175,11 +170,7 @@ func (a *api) deletePool(w http.ResponseWriter, r *http.Request) error {
 // movePool handles launch and archive; their bodies mean nothing.
 func (a *api) movePool(move func(ctx context.Context, who domain.Actor, id string, version int64) (domain.Pool, error)) handler {
 	return func(w http.ResponseWriter, r *http.Request) error {
-		id, version, err := pathVersion(r)
-		if err != nil {
-			return err
-		}
-		who, err := actorOf(r)
+		id, who, version, err := poolChange(r)
 		if err != nil {
 			return err
 		}
@@ -191,20 +182,23 @@ func (a *api) movePool(move func(ctx context.Context, who domain.Actor, id strin
 	}
 }
 
-// pathVersion is the pool in the path and the version of it that the client
-// means; 0 is any.
-func pathVersion(r *http.Request) (id string, version int64, err error) {
-	if id, err = pathID(r); err != nil {
-		return "", 0, err
+// poolChange is changeOf a pool, with the version of it that the client means; 0
+// is any.
+func poolChange(r *http.Request) (id string, who domain.Actor, version int64, err error) {
+	if id, who, err = changeOf(r); err != nil {
+		return "", "", 0, err
 	}
-	tag := strings.TrimSpace(strings.Join(r.Header.Values("If-Match"), ","))
-	if tag == "" || tag == "*" {
-		return id, 0, nil
+	said, ok := r.Header["If-Match"]
+	tag := strings.Join(said, ",")
+	switch {
+	case !ok || tag == "*":
+		return id, who, 0, nil
+	case tag == "" || strings.Contains(tag, ","): // of several one would do, but which?
+		return "", "", 0, wrongParameter("If-Match", "takes the ETag of one version, or *")
 	}
-	number, ok := strings.CutPrefix(tag, `"`)
-	number, closed := strings.CutSuffix(number, `"`)
-	if version, err = strconv.ParseInt(number, 10, 64); !ok || !closed || err != nil || version < 1 {
-		return "", 0, domain.ErrStale // no pool ever had such a tag
+	version, err = strconv.ParseInt(strings.Trim(tag, `"`), 10, 64)
+	if err != nil || version < 1 || tag != etag(version) {
+		return "", "", 0, domain.ErrStale // no pool ever had such a tag
 	}
-	return id, version, nil
+	return id, who, version, nil
 }

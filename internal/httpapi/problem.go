@@ -51,7 +51,8 @@ type Problem struct {
 	Errors []FieldError `json:"errors,omitempty"`
 }
 
-// FieldError is what is wrong with one field of the body.
+// FieldError is what is wrong with one field of the body, one parameter of the
+// query, or one header.
 type FieldError struct {
 	Field  string `json:"field"`
 	Detail string `json:"detail"`
@@ -62,6 +63,13 @@ func (p *Problem) Error() string { return p.Title + ": " + p.Detail }
 
 func problemOf(k kind, detail string) *Problem {
 	return &Problem{Type: "/problems/" + k.typ, Title: k.title, Status: k.status, Detail: detail}
+}
+
+// wrongParameter is a problem with a parameter of the query, or with a header.
+func wrongParameter(name, detail string) *Problem {
+	p := problemOf(badRequest, name+" "+detail)
+	p.Errors = []FieldError{{Field: name, Detail: detail}}
+	return p
 }
 
 // meanings maps the errors of the domain, the most telling first.
@@ -76,9 +84,9 @@ var meanings = []struct {
 	{domain.ErrGuessable, guessable, ""},
 	{domain.ErrPatternMeets, patternMeets, ""},
 	{domain.ErrKeyReused, keyReused, ""},
-	{domain.ErrNotFound, notFound, "there is none with this id"},
+	{domain.ErrNotFound, notFound, "there is none with this id: look it up in the list, and mind that ids can be changed"},
 	{domain.ErrTaken, idTaken, ""},
-	{domain.ErrState, wrongState, "a draft can be launched or deleted, an active pool archived"},
+	{domain.ErrState, wrongState, "a draft can be launched or deleted, an active pool archived: read the pool to see what it is"},
 	{domain.ErrStale, stale, ""},
 	{domain.ErrInUse, inUse, "delete or move its pools first"},
 	{domain.ErrAway, unavailable, domain.ErrAway.Error()},
@@ -91,7 +99,7 @@ func problemFor(err error) *Problem {
 	if errors.As(err, &p) {
 		return p
 	}
-	p = problemOf(internal, "this is a mistake of ours: the log says more")
+	p = problemOf(internal, "this is a mistake of ours, and the log of promopool says more: tell whoever runs it")
 	for _, m := range meanings {
 		if errors.Is(err, m.err) {
 			p = problemOf(m.kind, m.say)

@@ -34,20 +34,20 @@ var poolFields = setters[domain.Pool]{
 }
 
 // moment makes a setter of a time that null takes away.
-func moment(place func(*domain.Pool) *time.Time) func(*domain.Pool, json.RawMessage) error {
-	return func(p *domain.Pool, value json.RawMessage) error {
+func moment[T any](place func(*T) *time.Time) func(*T, json.RawMessage) error {
+	return func(t *T, value json.RawMessage) error {
 		var text *string
 		if json.Unmarshal(value, &text) != nil {
 			return orNull(domain.ErrMoment)
 		}
-		if *place(p) = (time.Time{}); text == nil {
+		if *place(t) = (time.Time{}); text == nil {
 			return nil
 		}
-		t, err := domain.ParseMoment(*text)
+		at, err := domain.ParseMoment(*text)
 		if err != nil {
 			return orNull(err)
 		}
-		*place(p) = t
+		*place(t) = at
 		return nil
 	}
 }
@@ -80,7 +80,7 @@ func setValidity(p *domain.Pool, value json.RawMessage) error {
 func newPool(o object) (domain.Pool, error) {
 	for _, field := range []string{"campaign_id", "name"} {
 		if _, ok := o[field]; !ok {
-			return domain.Pool{}, &domain.Invalid{Problems: []domain.Problem{{Field: field, Detail: "is needed"}}}
+			return domain.Pool{}, wrongField(field, "is needed")
 		}
 	}
 	p, err := edited(domain.Pool{ParameterName: defaultParameter, Processing: domain.Internal}, o)
@@ -109,7 +109,7 @@ func edited(p domain.Pool, o object) (domain.Pool, error) {
 		return domain.Pool{}, err
 	}
 	if domain.CheckID(q.CampaignID) != nil {
-		return domain.Pool{}, &domain.Invalid{Problems: []domain.Problem{{Field: "campaign_id", Detail: "there is no such campaign: create it first"}}}
+		return domain.Pool{}, wrongField("campaign_id", "there is no such campaign: create it first")
 	}
 	return q, nil
 }

@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"errors"
 	"net/http"
 
 	"promopool/internal/domain"
@@ -93,6 +94,9 @@ func (a *api) readCode(w http.ResponseWriter, r *http.Request) error {
 		return problemOf(notFound, "there is no such code: "+refused.Detail())
 	}
 	c, err := a.Stocks.Code(r.Context(), id, code)
+	if errors.Is(err, domain.ErrNotFound) {
+		return problemOf(notFound, "there is no such code in this pool, or no such pool: codes are compared letter by letter, and capitals count")
+	}
 	if err != nil {
 		return err
 	}
@@ -110,6 +114,9 @@ func (a *api) readIssuance(w http.ResponseWriter, r *http.Request) error {
 		return problemOf(notFound, "there is no such request: its id has 1 to 200 bytes of UTF-8")
 	}
 	i, err := a.Stocks.Issuance(r.Context(), id, request)
+	if errors.Is(err, domain.ErrNotFound) {
+		return problemOf(notFound, "this pool has given no code to the request, or there is no such pool: the outcome topic tells why a request got none")
+	}
 	if err != nil {
 		return err
 	}

@@ -250,34 +250,25 @@ func (w *workbook) readStyles(part string) error {
 
 func (w *workbook) readTexts(part string) error {
 	var text []byte
-	t, err := w.tokens(part, maxTextBytes)
-	if t == nil {
-		return err
-	}
-	for {
-		token, err := t.next()
-		if errors.Is(err, io.EOF) {
+	return w.visit(part, maxTextBytes, func(t *tokens, e xml.StartElement) (err error) {
+		if e.Name.Local != "si" {
 			return nil
-		}
-		if err != nil {
-			return err
-		}
-		e, ok := token.(xml.StartElement)
-		if !ok || e.Name.Local != "si" {
-			continue
 		}
 		if text, err = t.richText(text[:0], "si"); err != nil {
 			return err
 		}
-		if err := w.texts.add(text); err != nil {
-			return err
-		}
-	}
+		return w.texts.add(text)
+	})
 }
 
-// walk calls visit for each start of an element of a part, if there is one.
-func (w *workbook) walk(part string, visit func(xml.StartElement) error) error {
-	t, err := w.tokens(part, maxPartBytes)
+// walk calls do for each start of an element of a part, if there is one.
+func (w *workbook) walk(part string, do func(xml.StartElement) error) error {
+	return w.visit(part, maxPartBytes, func(_ *tokens, e xml.StartElement) error { return do(e) })
+}
+
+// visit is walk for what reads on by itself, in a part of at most so many bytes.
+func (w *workbook) visit(part string, limit uint64, do func(*tokens, xml.StartElement) error) error {
+	t, err := w.tokens(part, limit)
 	if t == nil {
 		return err
 	}
@@ -290,7 +281,7 @@ func (w *workbook) walk(part string, visit func(xml.StartElement) error) error {
 			return err
 		}
 		if e, ok := token.(xml.StartElement); ok {
-			if err := visit(e); err != nil {
+			if err := do(t, e); err != nil {
 				return err
 			}
 		}

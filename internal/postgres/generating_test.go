@@ -519,7 +519,7 @@ func TestReplenish(t *testing.T) {
 		t.Errorf("got %d made, want 10", made)
 	}
 	var kinds []string
-	imports, err := d.ListImports(d.ctx, "p", "", 1<<62, 10)
+	imports, err := d.ListImports(d.ctx, domain.ImportFilter{PoolID: "p"}, 1<<62, 10)
 	for _, i := range imports {
 		kinds = append(kinds, fmt.Sprint(i.Kind, i.Added))
 	}

@@ -47,14 +47,16 @@ func historyParams(e entry) (db.AddHistoryParams, error) {
 	return db.AddHistoryParams{At: e.at, Actor: string(e.who), Action: string(e.action), Changes: changes}, err
 }
 
-// PoolHistory returns at most limit entries of a pool with numbers below the
-// given one, the newest first.
-func (s *Store) PoolHistory(ctx context.Context, id string, below int64, limit int) ([]domain.Entry, error) {
+// PoolHistory returns at most limit entries of a pool that fit, with numbers
+// below the given one, the newest first.
+func (s *Store) PoolHistory(ctx context.Context, id string, which domain.EntryFilter, below int64, limit int) ([]domain.Entry, error) {
 	p, err := s.Pool(ctx, id)
 	if err != nil {
 		return nil, err
 	}
-	rows, err := s.q.PoolHistory(ctx, db.PoolHistoryParams{Pool: p.Key, Below: below, AtMost: int32(limit)})
+	rows, err := s.q.PoolHistory(ctx, db.PoolHistoryParams{
+		Pool: p.Key, Below: below, Actor: string(which.Actor), Action: string(which.Action), Field: which.Field, AtMost: int32(limit),
+	})
 	if err != nil {
 		return nil, asked(err)
 	}
@@ -68,12 +70,14 @@ func (s *Store) PoolHistory(ctx context.Context, id string, below int64, limit i
 }
 
 // CampaignHistory returns the same of a campaign, without that of its pools.
-func (s *Store) CampaignHistory(ctx context.Context, id string, below int64, limit int) ([]domain.Entry, error) {
+func (s *Store) CampaignHistory(ctx context.Context, id string, which domain.EntryFilter, below int64, limit int) ([]domain.Entry, error) {
 	c, err := s.q.CampaignByID(ctx, id)
 	if err != nil {
 		return nil, asked(err)
 	}
-	rows, err := s.q.CampaignHistory(ctx, db.CampaignHistoryParams{Campaign: c.Campaign, Below: below, AtMost: int32(limit)})
+	rows, err := s.q.CampaignHistory(ctx, db.CampaignHistoryParams{
+		Campaign: c.Campaign, Below: below, Actor: string(which.Actor), Action: string(which.Action), Field: which.Field, AtMost: int32(limit),
+	})
 	if err != nil {
 		return nil, asked(err)
 	}

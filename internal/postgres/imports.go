@@ -133,10 +133,12 @@ func (s *Store) CancelImport(ctx context.Context, task int64) (domain.Import, er
 	return i, err
 }
 
-// ListImports returns tasks below a number, the newest first. An empty pool or
-// status means any; a pool that is gone is known by its last id.
-func (s *Store) ListImports(ctx context.Context, poolID string, status domain.ImportStatus, before int64, limit int) ([]domain.Import, error) {
-	rows, err := s.q.ImportsBefore(ctx, db.ImportsBeforeParams{PoolID: poolID, Status: string(status), Before: before, AtMost: int32(limit)})
+// ListImports returns tasks that fit below a number, the newest first. A pool
+// that is gone is known by its last id.
+func (s *Store) ListImports(ctx context.Context, which domain.ImportFilter, before int64, limit int) ([]domain.Import, error) {
+	rows, err := s.q.ImportsBefore(ctx, db.ImportsBeforeParams{
+		PoolID: which.PoolID, Status: string(which.Status), Kind: string(which.Kind), Actor: string(which.Actor), Before: before, AtMost: int32(limit),
+	})
 	if err != nil {
 		return nil, asked(err)
 	}
@@ -150,13 +152,15 @@ func (s *Store) ListImports(ctx context.Context, poolID string, status domain.Im
 }
 
 // ImportsOfPool is ListImports for a pool that must be there: domain.ErrNotFound.
-func (s *Store) ImportsOfPool(ctx context.Context, poolID string, status domain.ImportStatus, before int64, limit int) ([]domain.Import, error) {
-	rows, err := s.q.ImportsOfPool(ctx, db.ImportsOfPoolParams{PoolID: poolID, Status: string(status), Before: before, AtMost: int32(limit)})
+func (s *Store) ImportsOfPool(ctx context.Context, which domain.ImportFilter, before int64, limit int) ([]domain.Import, error) {
+	rows, err := s.q.ImportsOfPool(ctx, db.ImportsOfPoolParams{
+		PoolID: which.PoolID, Status: string(which.Status), Kind: string(which.Kind), Actor: string(which.Actor), Before: before, AtMost: int32(limit),
+	})
 	if err != nil {
 		return nil, asked(err)
 	}
 	if len(rows) == 0 {
-		_, err := poolByID(ctx, s.q, poolID)
+		_, err := poolByID(ctx, s.q, which.PoolID)
 		return nil, asked(err)
 	}
 	imports := make([]domain.Import, len(rows))
@@ -325,40 +329,21 @@ func (s *Store) dropParts(ctx context.Context, task int64) error {
 // SweepImports forgets uploads that have not grown for the given time, files
 // that are kept no longer, and what dead processes have left of DropSeen.
 func (s *Store) SweepImports(ctx context.Context, stale time.Duration) error {
-	uploads, err := s.q.StaleUploads(ctx, stale.Seconds())
-	if err != nil {
-		return asked(err)
-	}
-	for _, task := range uploads {
-		if err := s.AbandonImport(ctx, task); err != nil {
-			return err
+	staleUploads := func(ctx context.Context) ([]int64, error) { return s.q.StaleUploads(ctx, stale.Seconds()) }
+	for _, sweep := range []struct {
+		tasks func(ctx context.Context) ([]int64, error)
+		drop  func(ctx context.Context, task int64) error
+	}{
+		{staleUploads, s.AbandonImport}, {s.q.FilesToDrop, s.DropImportBody}, {s.q.SeenToDrop, s.DropSeen}, {s.q.OrphanedParts, s.dropParts},
+	} {
+		tasks, err := sweep.tasks(ctx)
+		if err != nil {
+			return asked(err)
 		}
-	}
-	ended, err := s.q.FilesToDrop(ctx)
-	if err != nil {
-		return asked(err)
-	}
-	for _, task := range ended {
-		if err := s.DropImportBody(ctx, task); err != nil {
-			return err
-		}
-	}
-	seen, err := s.q.SeenToDrop(ctx)
-	if err != nil {
-		return asked(err)
-	}
-	for _, task := range seen {
-		if err := s.DropSeen(ctx, task); err != nil {
-			return err
-		}
-	}
-	orphans, err := s.q.OrphanedParts(ctx)
-	if err != nil {
-		return asked(err)
-	}
-	for _, task := range orphans {
-		if err := s.dropParts(ctx, task); err != nil {
-			return err
+		for _, task := range tasks {
+			if err := sweep.drop(ctx, task); err != nil {
+				return err
+			}
 		}
 	}
 	return nil

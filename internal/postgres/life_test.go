@@ -512,12 +512,12 @@ func (b *book) check(t *rapid.T) {
 			t.Fatalf("stock of %s does not add up: %+v", id, stock)
 		}
 		b.checkStory(t, id, k.story, func(below int64, limit int) ([]domain.Entry, error) {
-			return b.PoolHistory(b.ctx, id, below, limit)
+			return b.PoolHistory(b.ctx, id, domain.EntryFilter{}, below, limit)
 		})
 	}
 	for id, c := range b.campaigns {
 		b.checkStory(t, id, c.story, func(below int64, limit int) ([]domain.Entry, error) {
-			return b.CampaignHistory(b.ctx, id, below, limit)
+			return b.CampaignHistory(b.ctx, id, domain.EntryFilter{}, below, limit)
 		})
 	}
 	for _, k := range b.gone {

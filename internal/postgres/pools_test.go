@@ -644,7 +644,7 @@ func TestPoolWindowEdited(t *testing.T) {
 	if err := <-edited; err != nil {
 		t.Fatal(err)
 	}
-	entries, err := d.PoolHistory(d.ctx, "beach", math.MaxInt64, 1)
+	entries, err := d.PoolHistory(d.ctx, "beach", domain.EntryFilter{}, math.MaxInt64, 1)
 	if err != nil || len(entries) != 1 || entries[0].Changes["issue_end"].To == nil {
 		t.Fatalf("got %+v, %v", entries, err)
 	}

@@ -9,10 +9,14 @@ VALUES (@at, @actor, @action, @pool, @campaign, @changes, @version, @revision);
 SELECT entry, at, actor, action, changes, version, revision
   FROM history
  WHERE pool = @pool::int AND entry < @below
+   AND (@actor::text = '' OR actor = @actor) AND (@action::text = '' OR action = @action)
+   AND (@field::text = '' OR jsonb_exists(changes, @field))
  ORDER BY entry DESC LIMIT @at_most;
 
 -- name: CampaignHistory :many
 SELECT entry, at, actor, action, changes, version, revision
   FROM history
  WHERE campaign = @campaign::int AND entry < @below
+   AND (@actor::text = '' OR actor = @actor) AND (@action::text = '' OR action = @action)
+   AND (@field::text = '' OR jsonb_exists(changes, @field))
  ORDER BY entry DESC LIMIT @at_most;

@@ -205,7 +205,7 @@ SELECT sqlc.embed(i), coalesce(p.id, i.pool_id)::text AS id, clock_timestamp()::
   FROM imports i LEFT JOIN pools p ON p.pool = i.pool
  WHERE i.task < @before AND i.status <> 'receiving'
    AND (@pool_id::text = '' OR coalesce(p.id, i.pool_id) = @pool_id)
-   AND (@status::text = '' OR i.status = @status)
+   AND (@status::text = '' OR i.status = @status) AND (@kind::text = '' OR i.kind = @kind) AND (@actor::text = '' OR i.actor = @actor)
  ORDER BY i.task DESC
  LIMIT @at_most;
 
@@ -214,7 +214,7 @@ SELECT sqlc.embed(i), p.id, clock_timestamp()::timestamptz AS asked_at,
        (SELECT jsonb_object_agg(r.reason, r.n) FROM import_reasons r WHERE r.task = i.task)::jsonb AS reasons
   FROM imports i JOIN pools p ON p.pool = i.pool
  WHERE p.id = @pool_id AND i.task < @before AND i.status <> 'receiving'
-   AND (@status::text = '' OR i.status = @status)
+   AND (@status::text = '' OR i.status = @status) AND (@kind::text = '' OR i.kind = @kind) AND (@actor::text = '' OR i.actor = @actor)
  ORDER BY i.task DESC
  LIMIT @at_most;
 

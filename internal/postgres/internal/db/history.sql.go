@@ -48,12 +48,17 @@ const CampaignHistory = `-- name: CampaignHistory :many
 SELECT entry, at, actor, action, changes, version, revision
   FROM history
  WHERE campaign = $1::int AND entry < $2
- ORDER BY entry DESC LIMIT $3
+   AND ($3::text = '' OR actor = $3) AND ($4::text = '' OR action = $4)
+   AND ($5::text = '' OR jsonb_exists(changes, $5))
+ ORDER BY entry DESC LIMIT $6
 `
 
 type CampaignHistoryParams struct {
 	Campaign int32
 	Below    int64
+	Actor    string
+	Action   string
+	Field    string
 	AtMost   int32
 }
 
@@ -68,7 +73,14 @@ type CampaignHistoryRow struct {
 }
 
 func (q *Queries) CampaignHistory(ctx context.Context, arg CampaignHistoryParams) ([]CampaignHistoryRow, error) {
-	rows, err := q.db.Query(ctx, CampaignHistory, arg.Campaign, arg.Below, arg.AtMost)
+	rows, err := q.db.Query(ctx, CampaignHistory,
+		arg.Campaign,
+		arg.Below,
+		arg.Actor,
+		arg.Action,
+		arg.Field,
+		arg.AtMost,
+	)
 	if err != nil {
 		return nil, err
 	}
@@ -99,12 +111,17 @@ const PoolHistory = `-- name: PoolHistory :many
 SELECT entry, at, actor, action, changes, version, revision
   FROM history
  WHERE pool = $1::int AND entry < $2
- ORDER BY entry DESC LIMIT $3
+   AND ($3::text = '' OR actor = $3) AND ($4::text = '' OR action = $4)
+   AND ($5::text = '' OR jsonb_exists(changes, $5))
+ ORDER BY entry DESC LIMIT $6
 `
 
 type PoolHistoryParams struct {
 	Pool   int32
 	Below  int64
+	Actor  string
+	Action string
+	Field  string
 	AtMost int32
 }
 
@@ -119,7 +136,14 @@ type PoolHistoryRow struct {
 }
 
 func (q *Queries) PoolHistory(ctx context.Context, arg PoolHistoryParams) ([]PoolHistoryRow, error) {
-	rows, err := q.db.Query(ctx, PoolHistory, arg.Pool, arg.Below, arg.AtMost)
+	rows, err := q.db.Query(ctx, PoolHistory,
+		arg.Pool,
+		arg.Below,
+		arg.Actor,
+		arg.Action,
+		arg.Field,
+		arg.AtMost,
+	)
 	if err != nil {
 		return nil, err
 	}

@@ -502,15 +502,17 @@ SELECT i.task, i.pool, i.pool_id, i.file_name, i.media_type, i.status, i.error, 
   FROM imports i LEFT JOIN pools p ON p.pool = i.pool
  WHERE i.task < $1 AND i.status <> 'receiving'
    AND ($2::text = '' OR coalesce(p.id, i.pool_id) = $2)
-   AND ($3::text = '' OR i.status = $3)
+   AND ($3::text = '' OR i.status = $3) AND ($4::text = '' OR i.kind = $4) AND ($5::text = '' OR i.actor = $5)
  ORDER BY i.task DESC
- LIMIT $4
+ LIMIT $6
 `
 
 type ImportsBeforeParams struct {
 	Before int64
 	PoolID string
 	Status string
+	Kind   string
+	Actor  string
 	AtMost int32
 }
 
@@ -528,6 +530,8 @@ func (q *Queries) ImportsBefore(ctx context.Context, arg ImportsBeforeParams) ([
 		arg.Before,
 		arg.PoolID,
 		arg.Status,
+		arg.Kind,
+		arg.Actor,
 		arg.AtMost,
 	)
 	if err != nil {
@@ -596,15 +600,17 @@ SELECT i.task, i.pool, i.pool_id, i.file_name, i.media_type, i.status, i.error, 
        (SELECT jsonb_object_agg(r.reason, r.n) FROM import_reasons r WHERE r.task = i.task)::jsonb AS reasons
   FROM imports i JOIN pools p ON p.pool = i.pool
  WHERE p.id = $1 AND i.task < $2 AND i.status <> 'receiving'
-   AND ($3::text = '' OR i.status = $3)
+   AND ($3::text = '' OR i.status = $3) AND ($4::text = '' OR i.kind = $4) AND ($5::text = '' OR i.actor = $5)
  ORDER BY i.task DESC
- LIMIT $4
+ LIMIT $6
 `
 
 type ImportsOfPoolParams struct {
 	PoolID string
 	Before int64
 	Status string
+	Kind   string
+	Actor  string
 	AtMost int32
 }
 
@@ -620,6 +626,8 @@ func (q *Queries) ImportsOfPool(ctx context.Context, arg ImportsOfPoolParams) ([
 		arg.PoolID,
 		arg.Before,
 		arg.Status,
+		arg.Kind,
+		arg.Actor,
 		arg.AtMost,
 	)
 	if err != nil {
