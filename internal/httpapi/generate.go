@@ -109,13 +109,24 @@ func setTime[T any](place func(*T) *time.Time) func(*T, json.RawMessage) error {
 		var text *string
 		err := json.Unmarshal(value, &text)
 		if err == nil && text != nil {
-			*place(t), err = time.Parse(time.RFC3339, *text)
+			*place(t), err = domain.ParseMoment(*text)
 		}
 		if err != nil {
-			return errors.New("must be a time such as 2026-12-31T23:59:59Z, or null")
+			return orNull(domain.ErrMoment)
 		}
 		return nil
 	}
+}
+
+// idempotencyKey is that of a request; "": it has none.
+func idempotencyKey(r *http.Request) (string, error) {
+	switch said := r.Header.Values("Idempotency-Key"); {
+	case len(said) == 0:
+		return "", nil
+	case len(said) == 1 && domain.ValidEventID(said[0]):
+		return said[0], nil
+	}
+	return "", problemOf(badRequest, "the header Idempotency-Key must be 1 to 200 bytes of UTF-8, and once, or be absent")
 }
 
 func (a *api) generate(w http.ResponseWriter, r *http.Request) error {
@@ -131,15 +142,15 @@ func (a *api) generate(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	g := generation{Generation: domain.Generation{MaxGuessOdds: domain.DefaultGuessOdds, Key: r.Header.Get("Idempotency-Key")}}
+	g := generation{Generation: domain.Generation{MaxGuessOdds: domain.DefaultGuessOdds}}
+	if g.Key, err = idempotencyKey(r); err != nil {
+		return err
+	}
 	if err := generationFields.apply(o, &g); err != nil {
 		return err
 	}
 	if _, ok := o["count"]; !ok {
 		return wrongField("count", "is needed")
-	}
-	if g.Key != "" && !domain.ValidEventID(g.Key) {
-		return problemOf(badRequest, "the header Idempotency-Key must be 1 to 200 bytes of UTF-8")
 	}
 	if g.Pattern, err = g.form.parse(); err != nil {
 		return err

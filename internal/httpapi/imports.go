@@ -279,6 +279,8 @@ func optionsOf(r *http.Request) (o domain.ImportOptions, _ error) {
 			wrong = append(wrong, domain.Problem{Field: name, Detail: "is not known, the options are " + strings.Join(slices.Sorted(maps.Keys(into)), ", ")})
 		case len(query[name]) > 1:
 			wrong = append(wrong, domain.Problem{Field: name, Detail: "is there twice"})
+		case query.Get(name) == "":
+			wrong = append(wrong, domain.Problem{Field: name, Detail: "is empty: leave it out, or say which"})
 		default:
 			*place = query.Get(name)
 		}
@@ -322,7 +324,7 @@ func fileOf(w http.ResponseWriter, r *http.Request) (u domain.Upload, file io.Re
 	want := "send the header Content-Type: text/csv, text/plain, " + mediaXLSX + " or multipart/form-data, as charset one of " + strings.Join(domain.Encodings, ", ")
 	media, params, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	encoding, known := charsetOf(params["charset"])
-	if err != nil || !known || r.Header.Get("Content-Encoding") != "" {
+	if err != nil || !known || isCoded(r) {
 		return u, nil, problemOf(badMedia, want)
 	}
 	u.MediaType, u.Options.Encoding = media, encoding
@@ -541,6 +543,9 @@ func (a *importAPI) file(w http.ResponseWriter, r *http.Request) error {
 	i, err := a.imports.Import(r.Context(), task)
 	if err != nil {
 		return err
+	}
+	if i.Kind != domain.FromFile {
+		return problemOf(notFound, fmt.Sprintf("task %d has no file: its codes were generated", task))
 	}
 	if !i.FileKept {
 		return problemOf(gone, fmt.Sprintf("the file of import %d was kept until %s: ask whoever uploaded it, %s", task, domain.EventTime(i.KeptUntil), i.Actor))

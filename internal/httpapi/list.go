@@ -39,6 +39,9 @@ func pageOf(r *http.Request, filters ...string) (page, error) {
 		if !slices.Contains(known, name) || len(values) != 1 {
 			return page{}, problemOf(badRequest, fmt.Sprintf("the query takes %q, each at most once", known))
 		}
+		if values[0] == "" && name != "q" { // of a variable that was not set, as a rule: not everything is meant
+			return page{}, problemOf(badRequest, name+" is empty: leave it out, or say which")
+		}
 	}
 	p := page{limit: pageDefault, query: query}
 	if text := query.Get("limit"); text != "" {

@@ -70,9 +70,12 @@ func viewTime(t time.Time) *string {
 	return &text
 }
 
+// etag names a version of a pool.
+func etag(version int64) string { return fmt.Sprintf(`"%d"`, version) }
+
 // answerPool answers with a pool and the tag that an edit of it can name.
 func answerPool(w http.ResponseWriter, status int, p domain.Pool) error {
-	w.Header().Set("ETag", fmt.Sprintf(`"%d"`, p.Version))
+	w.Header().Set("ETag", etag(p.Version))
 	return answer(w, status, viewPool(p))
 }
 
@@ -197,13 +200,16 @@ func pathVersion(r *http.Request) (id string, version int64, err error) {
 	if id, err = pathID(r); err != nil {
 		return "", 0, err
 	}
-	tag := strings.TrimSpace(strings.Join(r.Header.Values("If-Match"), ","))
-	if tag == "" || tag == "*" {
+	said, ok := r.Header["If-Match"]
+	tag := strings.Join(said, ",")
+	switch {
+	case !ok || tag == "*":
 		return id, 0, nil
+	case tag == "" || strings.Contains(tag, ","): // of several one would do, but which?
+		return "", 0, problemOf(badRequest, "the header If-Match takes the ETag of one version, or *")
 	}
-	number, ok := strings.CutPrefix(tag, `"`)
-	number, closed := strings.CutSuffix(number, `"`)
-	if version, err = strconv.ParseInt(number, 10, 64); !ok || !closed || err != nil || version < 1 {
+	version, err = strconv.ParseInt(strings.Trim(tag, `"`), 10, 64)
+	if err != nil || version < 1 || tag != etag(version) {
 		return "", 0, domain.ErrStale // no pool ever had such a tag
 	}
 	return id, version, nil
