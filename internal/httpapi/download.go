@@ -61,7 +61,7 @@ func (a *api) exportCodes(w http.ResponseWriter, r *http.Request) error {
 	query, err := url.ParseQuery(r.URL.RawQuery)
 	state := domain.CodeState(query.Get("state"))
 	if err != nil || len(query) > 1 || len(query) == 1 && !slices.Contains(domain.CodeStates, state) || len(query["state"]) > 1 {
-		return problemOf(badRequest, fmt.Sprintf("the query takes state, at most once, one of %q", domain.CodeStates))
+		return problemOf(badRequest, fmt.Sprintf("the query takes %q, at most once, one of %q", []string{"state"}, domain.CodeStates))
 	}
 	pool, err := a.Pools.Pool(r.Context(), id)
 	if err != nil {

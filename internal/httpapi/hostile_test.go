@@ -183,15 +183,15 @@ func TestHostile(t *testing.T) {
 		"NUL in a header":   "GET /v1/pools HTTP/1.1\r\nHost: x\r\nPromopool-Actor: a\x00b\r\n\r\n",
 		"NUL in the target": "GET /v1/pools/\x00 HTTP/1.1\r\nHost: x\r\n\r\n",
 	} {
-		if r := s.Raw(request); r.StatusCode != 400 {
+		if r := s.Raw(request); r.StatusCode != http.StatusBadRequest {
 			t.Errorf("%s: got %s %s", name, r.Status, r.body)
 		}
 	}
-	if r := s.Raw("GET /v1/pools HTTP/1.1\r\nHost: x\r\nX: " + strings.Repeat("x", 100<<10) + "\r\n\r\n"); r.StatusCode != 431 {
+	if r := s.Raw("GET /v1/pools HTTP/1.1\r\nHost: x\r\nX: " + strings.Repeat("x", 100<<10) + "\r\n\r\n"); r.StatusCode != http.StatusRequestHeaderFieldsTooLarge {
 		t.Errorf("a long header: got %s", r.Status)
 	}
 	const chunked = "POST /v1/pools HTTP/1.1\r\nHost: x\r\nContent-Type: application/json; charset=UTF-8\r\nContent-Encoding: identity\r\nTransfer-Encoding: chunked\r\n\r\n"
-	if r := s.Raw(chunked + "1\r\n{\r\n27\r\n\"campaign_id\":\"summer\",\"name\":\"Chunks\"}\r\n0\r\n\r\n"); r.StatusCode != 201 {
+	if r := s.Raw(chunked + "1\r\n{\r\n27\r\n\"campaign_id\":\"summer\",\"name\":\"Chunks\"}\r\n0\r\n\r\n"); r.StatusCode != http.StatusCreated {
 		t.Errorf("chunks: got %s %s", r.Status, r.body)
 	}
 	if got := s.Want(201, "POST", "/v1/pools", create(`, "description": "\\ud800\ud83d\ude00"`)).Get("description"); got != `\ud800😀` {
@@ -295,7 +295,7 @@ func TestMethods(t *testing.T) {
 				continue
 			}
 			r := s.Raw(method + " " + at + " HTTP/1.1\r\nHost: x\r\n\r\n")
-			if got := strings.Split(r.Header.Get("Allow"), ", "); r.StatusCode != 405 || !slices.Equal(got, methods) {
+			if got := strings.Split(r.Header.Get("Allow"), ", "); r.StatusCode != http.StatusMethodNotAllowed || !slices.Equal(got, methods) {
 				t.Errorf("%s %s: got %s, Allow %v, want %v", method, at, r.Status, got, methods)
 			}
 			if r.Header.Get("Content-Type") != "application/problem+json" {

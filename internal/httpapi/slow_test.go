@@ -136,6 +136,7 @@ func TestSlowBody(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
+				defer r.Body.Close()
 				if _, err := io.Copy(io.Discard, r.Body); err != nil {
 					t.Fatal(err)
 				}
@@ -177,6 +178,7 @@ func TestSlowReader(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			defer r.Body.Close()
 			if n, err := io.Copy(io.Discard, r.Body); err != nil || n != 100*1001 {
 				t.Errorf("with %q: got %d bytes, %v", body, n, err)
 			}
@@ -197,6 +199,7 @@ func TestDeadlines(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
+				defer r.Body.Close()
 				if _, err := io.Copy(io.Discard, r.Body); err != nil {
 					t.Fatal(err)
 				}
