@@ -2,13 +2,16 @@
 
 import csv
 import io
+import zipfile
+from xml.sax.saxutils import escape
 
 import schemathesis
 from hypothesis import strategies as st
 
-# Pools and codes that the run has made.
+# What the run has made.
 POOLS = ["stocked", "spent", "made", "shared"]
-CODES = ["FUZZ-SECRET-1", "=FUZZ-SECRET", "@\tx"]
+CODES = ["FUZZ-SECRET-1", "FUZZ-SECRET-200", "=FUZZ-SECRET"]
+REQUESTS = ["=fuzz-1", "=fuzz-50"]
 
 
 @schemathesis.hook
@@ -31,14 +34,19 @@ def before_load_schema(context, raw_schema):
             properties = {k: v for k, v in whole["properties"].items() if k not in without}
             forms.append({**whole, "properties": properties})
         schemas[name] = {"anyOf": forms}
-    # Half of the paths lead somewhere.
-    raw_schema["components"]["parameters"]["PoolID"] = {
-        "name": "id", "in": "path", "required": True,
-        "schema": {"anyOf": [{"enum": POOLS}, schemas["ID"]]},
-    }
-    for parameter in raw_schema["paths"]["/v1/pools/{id}/codes/{code}"]["parameters"]:
-        if parameter.get("name") == "code":
-            parameter["schema"] = {"anyOf": [{"enum": CODES}, parameter["schema"]]}
+    # About half of the values are those of something.
+    shared = raw_schema["components"]["parameters"]
+    shared["PoolID"] = {"name": "id", "in": "path", "required": True, "schema": schemas["ID"]}
+    known(shared["PoolID"], POOLS)
+    known(shared["IfMatch"], ["*", '"1"', '"2"', '"3"'])
+    for path, values in ("/codes/{code}", CODES), ("/issuances/{request_id}", REQUESTS):
+        known(raw_schema["paths"]["/v1/pools/{id}" + path]["parameters"][1], values)
+    upload = raw_schema["paths"]["/v1/pools/{id}/imports"]["post"]
+    known(next(p for p in upload["parameters"] if p.get("name") == "tz"), ["UTC", "Europe/Berlin", "America/New_York"])
+
+
+def known(parameter, values):
+    parameter["schema"] = {"anyOf": [{"enum": values}, parameter["schema"]]}
 
 
 cells = st.one_of(
@@ -61,5 +69,47 @@ def files(draw):
     return text.encode(encoding, "replace") + draw(st.binary(max_size=3))
 
 
+PARTS = {
+    "[Content_Types].xml": '<Types xmlns="http://schemas.openxmlformats.org/package/2006/content-types"/>',
+    "_rels/.rels": '<Relationships xmlns="http://schemas.openxmlformats.org/package/2006/relationships"><Relationship Id="r1" '
+    'Type="http://schemas.openxmlformats.org/officeDocument/2006/relationships/officeDocument" Target="xl/workbook.xml"/></Relationships>',
+    "xl/workbook.xml": '<workbook xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main" '
+    'xmlns:r="http://schemas.openxmlformats.org/officeDocument/2006/relationships"><sheets><sheet name="Codes" sheetId="1" r:id="r1"/></sheets></workbook>',
+    "xl/_rels/workbook.xml.rels": '<Relationships xmlns="http://schemas.openxmlformats.org/package/2006/relationships"><Relationship Id="r1" '
+    'Type="http://schemas.openxmlformats.org/officeDocument/2006/relationships/worksheet" Target="worksheets/sheet1.xml"/></Relationships>',
+}
+
+
+@st.composite
+def workbooks(draw):
+    """A workbook of such cells, whole or cut."""
+    rows = draw(st.lists(st.lists(cells, min_size=1, max_size=7), max_size=8))
+    sheet = "".join(
+        "<row>" + "".join('<c t="inlineStr"><is><t>%s</t></is></c>' % escape(cell) for cell in row) + "</row>" for row in rows
+    )
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as book:
+        for name, text in PARTS.items():
+            book.writestr(zipfile.ZipInfo(name), text)
+        text = '<worksheet xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"><sheetData>%s</sheetData></worksheet>' % sheet
+        book.writestr(zipfile.ZipInfo("xl/worksheets/sheet1.xml"), text.encode("utf-8", "replace"))
+    whole = out.getvalue()
+    return whole if draw(st.booleans()) else whole[: draw(st.integers(0, len(whole)))]
+
+
 schemathesis.openapi.media_type("text/csv", files())
 schemathesis.openapi.media_type("text/plain", files())
+schemathesis.openapi.media_type("application/vnd.openxmlformats-officedocument.spreadsheetml.sheet", workbooks())
+
+
+@schemathesis.check
+def safe_to_open(ctx, response, case):
+    """No cell of a file of ours is a formula to a spreadsheet."""
+    if not case.path.endswith(".csv") or response.status_code != 200:
+        return
+    text = response.content.decode("utf-8-sig")
+    heading = text.partition("\n")[0].rstrip("\r")
+    comma = heading.removesuffix("reason")[-1] if heading.endswith("reason") else ","
+    for row in csv.reader(io.StringIO(text, newline=""), delimiter=comma):
+        for cell in row:
+            assert not cell.startswith(tuple("=+-@\t\r\n")), f"{cell!r} is a formula"
