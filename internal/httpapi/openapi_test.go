@@ -294,28 +294,6 @@ func names(body []byte) []string {
 
 var known = regexp.MustCompile(`(?:the query takes \[|is not known, the (?:fields|options) are )([a-z_", ]+)`)
 
-// TestProblemTypes holds the types of the contract against the program's.
-func TestProblemTypes(t *testing.T) {
-	parsed, err := parser.ParseFile(token.NewFileSet(), "problem.go", nil, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var got []any
-	ast.Inspect(parsed, func(n ast.Node) bool {
-		if c, ok := n.(*ast.CompositeLit); ok {
-			if name, ok := c.Type.(*ast.Ident); ok && name.Name == "kind" {
-				typ, _ := strconv.Unquote(c.Elts[0].(*ast.BasicLit).Value)
-				got = append(got, "/problems/"+typ)
-			}
-		}
-		return true
-	})
-	slices.SortFunc(got, func(a, b any) int { return strings.Compare(a.(string), b.(string)) })
-	if diff := cmp.Diff(readContract(t).at("#/components/schemas/Problem/properties/type")["enum"], any(got)); diff != "" {
-		t.Errorf("(-openapi.yaml +code)\n%s", diff)
-	}
-}
-
 // TestRefusalReasons holds the reasons of the contract against the program's.
 func TestRefusalReasons(t *testing.T) {
 	var got []string
