@@ -6,10 +6,16 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -286,6 +292,81 @@ func TestAsyncAPIReferences(t *testing.T) {
 	if found == 0 {
 		t.Error("no references")
 	}
+}
+
+// TestEveryEvent: every event that the code speaks of has a schema, an example
+// and its place in the description, and these have no other.
+func TestEveryEvent(t *testing.T) {
+	spoken := map[string]bool{}
+	err := filepath.WalkDir("../internal", func(path string, _ fs.DirEntry, err error) error {
+		if err != nil || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		file, err := parser.ParseFile(token.NewFileSet(), path, nil, 0)
+		if err != nil {
+			return err
+		}
+		ast.Inspect(file, func(n ast.Node) bool {
+			if l, ok := n.(*ast.BasicLit); ok && l.Kind == token.STRING {
+				if text, _ := strconv.Unquote(l.Value); eventType.MatchString(text) {
+					spoken[text] = true
+				}
+			}
+			return true
+		})
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := slices.Sorted(maps.Keys(spoken))
+
+	var schemas []string
+	files, err := filepath.Glob("*.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range files {
+		schemas = append(schemas, "promopool."+strings.TrimSuffix(file, ".json"))
+		read(t, "examples/"+file)
+	}
+	if diff := cmp.Diff(want, schemas); diff != "" {
+		t.Errorf("schemas (-code +files):\n%s", diff)
+	}
+
+	doc, described := asyncAPI(t), map[string]bool{}
+	messages, _ := at(doc, "/components/messages")
+	for name, m := range messages.(map[string]any) {
+		said, _ := at(m, "/name")
+		if typ := said.(string); eventType.MatchString(typ) {
+			described[typ] = true
+			if binary, ok := at(m, "/headers/properties/ce_type/const"); ok && binary != typ {
+				t.Errorf("the message %s has the ce_type %v", typ, binary)
+			}
+			if ref, ok := at(m, "/payload/schema/$ref"); ok && ref != "./"+strings.TrimPrefix(typ, "promopool.")+".json" {
+				t.Errorf("the message %s has the schema %v", typ, ref)
+			}
+		}
+		if !isSent(doc, name) {
+			t.Errorf("no channel has the message %s", name)
+		}
+	}
+	if diff := cmp.Diff(want, slices.Sorted(maps.Keys(described))); diff != "" {
+		t.Errorf("messages (-code +asyncapi.yaml):\n%s", diff)
+	}
+}
+
+var eventType = regexp.MustCompile(`^promopool\.[a-z_]+\.[a-z_]+$`)
+
+// isSent reports whether a channel has the message.
+func isSent(doc map[string]any, message string) bool {
+	channels, _ := at(doc, "/channels")
+	for _, c := range channels.(map[string]any) {
+		if _, ok := at(c, "/messages/"+message); ok {
+			return true
+		}
+	}
+	return false
 }
 
 // TestAsyncAPIAgrees: what the description says of names is what the code says.

@@ -77,7 +77,7 @@ func (w *world) issue(n int, customer string) {
 		UPDATE runs SET next = next + $2 WHERE (pool, lot, lo) = (SELECT pool, lot, lo FROM runs WHERE pool = $1 AND hi - next >= $2 ORDER BY lot, lo LIMIT 1)
 		RETURNING pool, lot, next - $2 AS first)
 		INSERT INTO issuances (pool, lot, seq, issued_at, valid_from, request_id, customer_id)
-		SELECT r.pool, r.lot, r.first + i, '2026-05-01', '2026-05-02', r.lot || '-' || r.first + i, $3 FROM r, generate_series(0, $2::bigint - 1) i`, w.pool.Key, n, customer)
+		SELECT r.pool, r.lot, r.first + i, '2026-05-01', '2026-05-02', '+' || r.lot || '-' || r.first + i, $3 FROM r, generate_series(0, $2::bigint - 1) i`, w.pool.Key, n, customer)
 }
 
 // export returns the lines behind the heading.
@@ -115,8 +115,8 @@ func TestExport(t *testing.T) {
 	}
 	const end = "2099-01-02T03:04:05.000006Z"
 	for at, want := range map[int]string{
-		0:      "now0|issued||" + end + "||" + end + "|1|'@customer\n|1-0|2026-05-01T00:00:00Z|2026-05-02T00:00:00Z|",
-		5_499:  "now5499|issued||" + end + "||" + end + "|1|'@customer\n|1-5499|2026-05-01T00:00:00Z|2026-05-02T00:00:00Z|",
+		0:      "now0|issued||" + end + "||" + end + "|1|'@customer\n|'+1-0|2026-05-01T00:00:00Z|2026-05-02T00:00:00Z|",
+		5_499:  "now5499|issued||" + end + "||" + end + "|1|'@customer\n|'+1-5499|2026-05-01T00:00:00Z|2026-05-02T00:00:00Z|",
 		5_500:  "now5500|available||" + end + "||" + end + "|0|||||",
 		12_000: "'=1+0|available|||||0|||||",
 		12_003: "later0|scheduled|" + end + "||||0|||||",

@@ -11,15 +11,19 @@ import (
 	"net/http"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
+	"unicode/utf16"
 	"unicode/utf8"
 
 	"promopool/internal/domain"
 )
 
 const (
-	maxBody     = 1 << 20
+	maxBody = 1 << 20
+	// maxFields bounds the answer to a body of which every field is wrong.
+	maxFields   = 100
 	bodyTimeout = 10 * time.Second
 )
 
@@ -33,6 +37,9 @@ func readObject(w http.ResponseWriter, r *http.Request, mediaTypes ...string) (o
 	if err != nil || !slices.Contains(mediaTypes, got) || !strings.EqualFold(params["charset"], "utf-8") && params["charset"] != "" {
 		return nil, problemOf(badMedia, "send the header Content-Type: "+strings.Join(mediaTypes, " or "))
 	}
+	if isCoded(r) {
+		return nil, problemOf(badMedia, "send the body as it is, without the header Content-Encoding")
+	}
 	body, err := readBody(w, r)
 	if err != nil {
 		return nil, err
@@ -43,6 +50,9 @@ func readObject(w http.ResponseWriter, r *http.Request, mediaTypes ...string) (o
 	if !utf8.Valid(body) {
 		return nil, problemOf(badRequest, "the body is not UTF-8: encode it so")
 	}
+	if hasLoneSurrogate(body) {
+		return nil, problemOf(badRequest, `the body has half a character: \ud800 to \udbff must be followed by \udc00 to \udfff`)
+	}
 	o, err := parseObject(body)
 	if err != nil {
 		return nil, problemOf(badRequest, "the body must be a JSON object: "+err.Error())
@@ -50,11 +60,50 @@ func readObject(w http.ResponseWriter, r *http.Request, mediaTypes ...string) (o
 	return o, nil
 }
 
+// hasLoneSurrogate reports whether an escape stands for half a character, which
+// encoding/json would replace without a word.
+func hasLoneSurrogate(body []byte) bool {
+	for {
+		at := bytes.IndexByte(body, '\\')
+		if at < 0 {
+			return false
+		}
+		body = body[at:]
+		unit := escapedUnit(body)
+		switch {
+		case !utf16.IsSurrogate(unit):
+			body = body[min(2, len(body)):]
+		case utf16.DecodeRune(unit, escapedUnit(body[6:])) != utf8.RuneError:
+			body = body[12:]
+		default:
+			return true
+		}
+	}
+}
+
+// escapedUnit is what an escape such as \u00e9 at the beginning stands for; 0
+// where there is none.
+func escapedUnit(b []byte) rune {
+	if len(b) < 6 || b[0] != '\\' || b[1] != 'u' {
+		return 0
+	}
+	n, _ := strconv.ParseUint(string(b[2:6]), 16, 16) // 0 where it is no number
+	return rune(n)
+}
+
+// isCoded reports whether the body is compressed, or otherwise not as it is.
+func isCoded(r *http.Request) bool {
+	coding := strings.Join(r.Header.Values("Content-Encoding"), ",")
+	return coding != "" && !strings.EqualFold(coding, "identity")
+}
+
 func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	c := http.NewResponseController(w)
 	_ = c.SetReadDeadline(time.Now().Add(bodyTimeout)) // where there is no connection there is no waiting
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
-	_ = c.SetReadDeadline(time.Time{})
+	if err == nil {
+		_ = c.SetReadDeadline(time.Time{})
+	}
 	large := (*http.MaxBytesError)(nil)
 	switch {
 	case errors.As(err, &large):
@@ -83,6 +132,9 @@ func parseObject(body []byte) (object, error) {
 		name, _ := t.(string) // Token lets nothing else stand here
 		if _, twice := o[name]; twice {
 			return nil, fmt.Errorf("the field %q is there twice", name)
+		}
+		if len(o) == maxFields {
+			return nil, fmt.Errorf("it has more than %d fields", maxFields)
 		}
 		var value json.RawMessage
 		if err := d.Decode(&value); err != nil {

@@ -22,6 +22,10 @@ func (a *api) stream(w http.ResponseWriter, r *http.Request, write func(io.Write
 	if r.Method == http.MethodHead {
 		return nil
 	}
+	if r.ContentLength != 0 {
+		// Its body is not read, and the time for it ends before the download does.
+		w.Header().Set("Connection", "close")
+	}
 	out := &waking{to: w, c: http.NewResponseController(w)}
 	if err := write(out); err != nil {
 		if r.Context().Err() == nil {
@@ -29,11 +33,10 @@ func (a *api) stream(w http.ResponseWriter, r *http.Request, write func(io.Write
 		}
 		panic(http.ErrAbortHandler) // the client must not take a part for the whole
 	}
-	out.until(time.Time{})
 	return nil
 }
 
-// writeTimeout is how long a download may stand still.
+// writeTimeout is how long the reader of an answer may stand still.
 const writeTimeout = time.Minute
 
 // waking is an answer whose reader may take its time but not sleep.
@@ -43,12 +46,8 @@ type waking struct {
 }
 
 func (k *waking) Write(b []byte) (int, error) {
-	k.until(time.Now().Add(writeTimeout))
+	_ = k.c.SetWriteDeadline(time.Now().Add(writeTimeout)) // where there is no connection there is no waiting
 	return k.to.Write(b)
-}
-
-func (k *waking) until(t time.Time) {
-	_ = k.c.SetWriteDeadline(t) // where there is no connection there is no waiting
 }
 
 // exportCodes answers with all codes of a pool, or those in one state.

@@ -25,6 +25,9 @@ func TestGenerate(t *testing.T) {
 		t.Errorf("got %s again, want %s", again.body, r.body)
 	}
 	s.Want(200, "GET", r.Header.Get("Location"), "")
+	if got := s.Want(404, "GET", r.Header.Get("Location")+"/file", ""); !strings.Contains(string(got.body), "were generated") {
+		t.Errorf("got %s", got.body)
+	}
 	s.Want(202, "POST", pool+"/generate", `{"count": 5, "prefix": "A9-", "length": 12, "alphabet": "abcdefghkm", "suffix": "#"}`)
 	list := s.Want(200, "GET", pool+"/imports", "").Get("items").([]any)
 	if len(list) != 2 || list[0].(map[string]any)["pattern"] != `\A\9-############\#` {
@@ -165,5 +168,9 @@ func TestReplenishSetting(t *testing.T) {
 		if !strings.Contains(string(r.body), want) {
 			t.Errorf("%s: got %s, want %s", tt.patch, r.body, want)
 		}
+	}
+	// Odds are no whole numbers.
+	if got := s.Want(200, "GET", "/v1/pools/beach/history", ""); !strings.Contains(string(got.body), `"replenish.max_guess_odds":{"from":0.000001,"to":0.5}`) {
+		t.Errorf("got %s", got.body)
 	}
 }

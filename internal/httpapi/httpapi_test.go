@@ -101,12 +101,14 @@ func (s *site) serve(pools httpapi.Pools) {
 			"/healthz": ok, "/readyz": ok, "/metrics": promhttp.HandlerFor(registry, promhttp.HandlerOpts{}),
 		},
 	})
-	s.server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	s.server = httptest.NewUnstartedServer(nil)
+	s.server.Config = httpapi.Server(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h.ServeHTTP(w, r)
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		s.routes[r.Pattern], s.last = true, r.Pattern
-	}))
+	}), zerolog.New(s.log))
+	s.server.Start()
 	s.t.Cleanup(s.server.Close)
 }
 

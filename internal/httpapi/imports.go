@@ -276,6 +276,8 @@ func optionsOf(r *http.Request) (o domain.ImportOptions, _ error) {
 			wrong = append(wrong, domain.Problem{Field: name, Detail: "is not known, the options are " + strings.Join(slices.Sorted(maps.Keys(into)), ", ")})
 		case len(query[name]) > 1:
 			wrong = append(wrong, domain.Problem{Field: name, Detail: "is there twice"})
+		case query.Get(name) == "":
+			wrong = append(wrong, domain.Problem{Field: name, Detail: "is empty: leave it out, or say which"})
 		default:
 			*place = query.Get(name)
 		}
@@ -319,7 +321,7 @@ func fileOf(w http.ResponseWriter, r *http.Request) (u domain.Upload, file io.Re
 	want := "send the header Content-Type: text/csv, text/plain, " + mediaXLSX + " or multipart/form-data, as charset one of " + strings.Join(domain.Encodings, ", ")
 	media, params, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	encoding, known := charsetOf(params["charset"])
-	if err != nil || !known || r.Header.Get("Content-Encoding") != "" {
+	if err != nil || !known || isCoded(r) {
 		return u, nil, problemOf(badMedia, want)
 	}
 	u.MediaType, u.Options.Encoding = media, encoding

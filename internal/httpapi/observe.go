@@ -3,6 +3,7 @@ package httpapi
 import (
 	"fmt"
 	"net/http"
+	"path"
 	"runtime/debug"
 	"time"
 
@@ -23,6 +24,14 @@ func newSeconds(r prometheus.Registerer) *prometheus.HistogramVec {
 func (a *api) observe(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
+		c := http.NewResponseController(w)
+		// Where there is no connection there is no waiting. Whoever takes longer for
+		// a reason sets later ones.
+		_ = c.SetWriteDeadline(start.Add(answerTimeout + writeTimeout))
+		if r.ContentLength != 0 {
+			// Even of a body that nobody reads: the server waits for it before it answers.
+			_ = c.SetReadDeadline(start.Add(bodyTimeout))
+		}
 		o := &observed{ResponseWriter: w}
 		defer func() {
 			if p := recover(); p != nil {
@@ -75,14 +84,15 @@ func (o *observed) Write(b []byte) (int, error) {
 func (a *api) matched(mux *http.ServeMux) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		none, pattern := mux.Handler(r)
-		if pattern != "" {
+		// A path with .. or // would be redirected to one that nobody meant.
+		if tidy := path.Clean(r.URL.EscapedPath()) == r.URL.EscapedPath(); pattern != "" && tidy {
 			mux.ServeHTTP(w, r)
 			return
 		}
 		said := &unsaid{header: http.Header{}}
 		none.ServeHTTP(said, r)
 		if said.status != http.StatusMethodNotAllowed {
-			a.fail(w, r, problemOf(noEndpoint, "nothing is served under this path: the paths are in openapi.yaml"))
+			a.fail(w, r, problemOf(noEndpoint, "nothing is served under this path: the paths are in openapi.yaml; a code or an id with / . or ? in it is percent-encoded"))
 			return
 		}
 		allow := said.header.Get("Allow")

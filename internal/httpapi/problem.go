@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"time"
 
 	"promopool/internal/domain"
 )
@@ -151,6 +152,7 @@ func write(w http.ResponseWriter, status int, mediaType string, body any) {
 	if err != nil {
 		panic(err) // our own types
 	}
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeTimeout)) // an upload may have taken long
 	w.Header().Set("Content-Type", mediaType)
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(status)

@@ -184,9 +184,14 @@ func refusal(row *Row, why domain.RefusalReason) domain.Refusal {
 	return domain.Refusal{Line: row.Line, Reason: why, Value: keep(value, maxValue), Row: keep(row.Raw, maxRaw)}
 }
 
+// storable is s as PostgreSQL can have it.
+func storable(s string) string {
+	return strings.ReplaceAll(strings.ToValidUTF8(s, "�"), "\x00", "�")
+}
+
 // keep makes s fit for PostgreSQL and at most n bytes long.
 func keep(s string, n int) string {
-	s = strings.ReplaceAll(strings.ToValidUTF8(s, "�"), "\x00", "�")
+	s = storable(s)
 	if len(s) > n {
 		s = strings.ToValidUTF8(s[:n], "") + "…"
 	}

@@ -1,6 +1,7 @@
 package importing
 
 import (
+	"encoding/csv"
 	"fmt"
 	"slices"
 	"strings"
@@ -211,6 +212,11 @@ func TestZones(t *testing.T) {
 		{"Australia/Lord_Howe", "2026-10-04 02:15", ""}, // half an hour
 		{"Pacific/Apia", "2011-12-30 12:00", ""},        // a day that never was
 		{"Pacific/Kiritimati", "2026-07-01", "2026-06-30T10:00:00Z"},
+		{"", "9999-12-31T23:59:59.999Z", "9999-12-31T23:59:59.999Z"},
+		{"", "9999-12-31T23:59:59-01:00", ""}, // beyond what RFC 3339 can tell in UTC
+		{"America/New_York", "9999-12-31 20:00", ""},
+		{"", "0000-12-31", ""},
+		{"Europe/Berlin", "0001-01-01", ""},
 	}
 	for _, tt := range tests {
 		zone, err := domain.ImportOptions{TZ: tt.zone}.Zone()
@@ -281,6 +287,52 @@ func TestRejectedColumns(t *testing.T) {
 	}
 	if want := "code;note;line;reason\nA1;x;2;bad_date\n"; b.String() != want {
 		t.Errorf("got %q, want %q", b.String(), want)
+	}
+}
+
+// A cell that is a formula to a spreadsheet is none in a file of ours, and is what
+// it was when that is uploaded.
+func TestDefuse(t *testing.T) {
+	for _, cell := range []string{"=1+1", "+1", "-20OFF", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "＝1", "＋1", "－1", "＠x"} {
+		if got := Defuse(cell); got != "'"+cell || plain(got) != cell {
+			t.Errorf("%q: got %q, and %q back", cell, got, plain(got))
+		}
+	}
+	for _, cell := range []string{"", "'", "A=1", "'A", "\xff=", "1-2"} {
+		if got := Defuse(cell); got != cell || plain(got) != cell {
+			t.Errorf("%q: got %q, and %q back", cell, got, plain(got))
+		}
+	}
+	p := open(t, textFile("code;=HYPERLINK(1)\nA1;x\n", domain.ImportOptions{}))
+	parseAll(t, p)
+	var b strings.Builder
+	out := newRejected(&b, p.Layout())
+	for _, row := range []string{`"=""A";@x`, "-1;+2", "=too;many;columns", `=open"quote;x`, "\t=tab;\r=cr"} {
+		if err := out.write(domain.Refusal{Line: 2, Reason: domain.BadDate, Row: row}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := out.close(); err != nil {
+		t.Fatal(err)
+	}
+	wantSafe(t, b.String())
+}
+
+// wantSafe checks each cell of a file with semicolons.
+func wantSafe(t *testing.T, file string) {
+	t.Helper()
+	r := csv.NewReader(strings.NewReader(file))
+	r.Comma, r.FieldsPerRecord = ';', -1
+	rows, err := r.ReadAll()
+	if err != nil || len(rows) < 2 {
+		t.Fatal(err, file)
+	}
+	for _, row := range rows {
+		for _, cell := range row {
+			if cell != "" && strings.ContainsAny(cell[:1], "=+-@\t\r\n") {
+				t.Errorf("%q is a formula", cell)
+			}
+		}
 	}
 }
 

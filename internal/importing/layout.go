@@ -128,7 +128,7 @@ func header(line []byte, delimiter byte) (l domain.Layout, named int, err error)
 	l.Delimiter = string(delimiter)
 	seen := make(map[domain.Column]bool)
 	for _, cell := range cells {
-		name := strings.TrimSpace(strings.ToValidUTF8(string(cell), "�"))
+		name := strings.TrimSpace(storable(string(cell)))
 		c := meaning(name)
 		l.Header = append(l.Header, name)
 		l.Columns = append(l.Columns, c)

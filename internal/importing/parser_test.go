@@ -122,6 +122,9 @@ func TestParserRefuses(t *testing.T) {
 		{"Latin1", "Stra\xdfe", domain.NotUTF8, 3},
 		{"BadDate", "A;31.12.2026", domain.BadDate, 3},
 		{"NoSuchDay", "A;2026-02-30", domain.BadDate, 3},
+		{"LowestEnd", "A;;0001-01-01", domain.BadDate, 3}, // is none meant by it?
+		{"LowestTill", "A;;;;0001-01-01T00:00:00Z", domain.BadDate, 3},
+		{"Beyond", "A;;9999-12-31T23:59:59-10:00", domain.BadDate, 3},
 		{"EndFirst", "A;2026-12-31;2026-12-30", domain.EndBeforeStart, 3},
 		{"EndAtStart", "A;;;2026-12-31;2026-12-31", domain.EndBeforeStart, 3},
 		{"NeverUsable", "A;2026-12-31;;;2026-01-01", domain.EndBeforeStart, 3},

@@ -6,25 +6,31 @@ import (
 	"io"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"promopool/internal/domain"
 )
 
 // dangerous are the characters that make a spreadsheet take a cell that begins
-// with one for a formula.
-const dangerous = "=+-@\t\r"
+// with one for a formula; the wide ones where East Asian scripts are written.
+const dangerous = "=+-@\t\r\n＝＋－＠"
+
+func isDangerous(cell string) bool {
+	first, size := utf8.DecodeRuneInString(cell)
+	return size > 0 && strings.ContainsRune(dangerous, first)
+}
 
 // Defuse makes a cell safe to open in a spreadsheet; plain is its inverse.
 func Defuse(cell string) string {
-	if cell != "" && strings.IndexByte(dangerous, cell[0]) >= 0 {
+	if isDangerous(cell) {
 		return "'" + cell
 	}
 	return cell
 }
 
 func plain(cell string) string {
-	if t := strings.TrimSpace(cell); len(t) > 1 && t[0] == '\'' && strings.IndexByte(dangerous, t[1]) >= 0 {
-		return t[1:]
+	if t, ok := strings.CutPrefix(strings.TrimSpace(cell), "'"); ok && isDangerous(t) {
+		return t
 	}
 	return cell
 }

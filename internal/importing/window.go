@@ -39,7 +39,8 @@ func parseTime(s string, zone *time.Location) (time.Time, bool) {
 				return time.Time{}, false
 			}
 		}
-		return t.UTC().Truncate(time.Microsecond), true
+		t = t.UTC().Truncate(time.Microsecond)
+		return t, t.Year() > 0 && t.Year() <= 9999 // as RFC 3339 can tell them
 	}
 	return time.Time{}, false
 }
@@ -74,8 +75,11 @@ type windowOf struct {
 func parseWindow(dates [4]string, zone *time.Location) (w windowOf) {
 	into := [4]*time.Time{&w.window.IssueStart, &w.window.IssueEnd, &w.window.AvailableFrom, &w.window.AvailableTill}
 	for i, s := range dates {
-		t, ok := parseTime(strings.TrimSpace(s), zone)
-		if !ok {
+		s = strings.TrimSpace(s)
+		t, ok := parseTime(s, zone)
+		// The lowest date bounds nothing from below; who ends with it means something
+		// that can't be known.
+		if ends := i == 1 || i == 3; !ok || ends && s != "" && t.IsZero() {
 			return windowOf{reason: domain.BadDate, value: s}
 		}
 		*into[i] = t

@@ -4,8 +4,14 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
+	"os"
 	"testing"
 	"time"
+
+	"github.com/santhosh-tekuri/jsonschema/v6"
+	"github.com/segmentio/kafka-go"
+	"go.yaml.in/yaml/v3"
 
 	"promopool/internal/domain"
 )
@@ -48,6 +54,90 @@ func TestRecords(t *testing.T) {
 		if cap(got.Value) != len(got.Value) || cap(got.Headers) != len(got.Headers) {
 			t.Fatalf("record %d: an append to it would write into its neighbour", i)
 		}
+	}
+}
+
+// TestHeadersDescribed: what is published has the headers that asyncapi.yaml
+// names, each as it says, and no other.
+func TestHeadersDescribed(t *testing.T) {
+	d := describe(t)
+	all := answers(10)
+	all[9].Traceparent = all[0].Traceparent // of a rejection too
+	for _, r := range NewOutcomes(nil, "outcomes", 12, "cluster/topic/1", 12).records(3, all, time.Now()) {
+		message := "codeIssued"
+		if bytes.Contains(r.Value, []byte(`"rejected_at"`)) {
+			message = "codeRejected"
+		}
+		d.Check(t, message, r.Headers)
+	}
+	letters := NewDeadLetters(nil, "dead", 12, "requests", "cluster/topic/1")
+	r := letters.record(3, &DeadLetter{Offset: 7, Value: bytes.Repeat([]byte("x"), 5000), Reason: "not_json", Detail: "it is no JSON"})
+	d.Check(t, "deadLetter", r.Headers)
+	d.Check(t, "deadLetter", truncated(r).Headers)
+	for header := range d.left {
+		t.Errorf("nothing was published with %s", header)
+	}
+}
+
+// description is asyncapi.yaml, and which of its headers were not seen yet.
+type description struct {
+	doc      map[string]any
+	compiler *jsonschema.Compiler
+	left     map[string]bool // "codeIssued ce_id"
+}
+
+func describe(t *testing.T) *description {
+	t.Helper()
+	text, err := os.ReadFile("../../schemas/asyncapi.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := &description{compiler: jsonschema.NewCompiler(), left: map[string]bool{}}
+	d.compiler.AssertFormat()
+	if err := yaml.Unmarshal(text, &d.doc); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.compiler.AddResource("asyncapi.json", d.doc); err != nil {
+		t.Fatal(err)
+	}
+	for _, message := range []string{"codeIssued", "codeRejected", "deadLetter"} {
+		for name := range d.names(message) {
+			d.left[message+" "+name] = true
+		}
+	}
+	return d
+}
+
+// names are the headers of a message.
+func (d *description) names(message string) map[string]any {
+	schemas := d.doc["components"].(map[string]any)
+	headers := schemas["messages"].(map[string]any)[message].(map[string]any)["headers"].(map[string]any)
+	all := maps.Clone(headers["properties"].(map[string]any))
+	if _, ok := headers["allOf"]; ok {
+		maps.Copy(all, schemas["schemas"].(map[string]any)["outcomeHeaders"].(map[string]any)["properties"].(map[string]any))
+	}
+	return all
+}
+
+func (d *description) Check(t *testing.T, message string, headers []kafka.Header) {
+	t.Helper()
+	schema, err := d.compiler.Compile("asyncapi.json#/components/messages/" + message + "/headers")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, named := map[string]any{}, d.names(message)
+	for _, h := range headers {
+		if _, ok := named[h.Key]; !ok {
+			t.Errorf("%s has the header %s, which asyncapi.yaml has not", message, h.Key)
+		}
+		if _, ok := got[h.Key]; ok {
+			t.Errorf("%s has %s twice", message, h.Key)
+		}
+		got[h.Key] = string(h.Value)
+		delete(d.left, message+" "+h.Key)
+	}
+	if err := schema.Validate(got); err != nil {
+		t.Errorf("%s leaves its description: %v", message, err)
 	}
 }
 
