@@ -1,6 +1,7 @@
 package domain
 
 import (
+	"math"
 	"slices"
 	"time"
 )
@@ -14,11 +15,15 @@ type Shelf struct {
 	// pool's lock by the transaction that will commit the decision. Only such
 	// a shelf can justify a rejection.
 	Locked bool
-	// Whole: moreover Runs are all the unissued codes of the pool but Others,
-	// which partitions outside the transaction hold. Only a whole shelf
-	// without others can justify a rejection for want of codes.
+	// Whole: moreover Runs are the first of the pool's unissued codes, at least as
+	// many as there are requests for it, or all that may be issued now but Others,
+	// which partitions outside the transaction hold. Only a whole shelf without
+	// others can justify a rejection for want of codes.
 	Whole  bool
 	Others int64
+	// Later is how many further codes are unissued and not expired, where Runs are
+	// all that may be issued now.
+	Later int64
 }
 
 // Batch is consecutive deliveries of one partition, with the shelves of their
@@ -238,10 +243,10 @@ func (a *assigner) refuseStock(r *Request, s *Shelf) Outcome {
 	if !s.Whole || s.Others > 0 {
 		return leave(r, &a.plan.Short)
 	}
-	var left int64
+	left := s.Later
 	for _, run := range s.Runs {
 		if !run.Lot.Expired(a.plan.At) {
-			left += a.left(run)
+			left += min(a.left(run), math.MaxInt64-left) // codes of multi-use pools are without number
 		}
 	}
 	if c := a.shelves[s]; !c.evidenced {

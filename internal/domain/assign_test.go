@@ -176,7 +176,7 @@ func slowAssign(now time.Time, batches []Batch, known map[Key]*Issuance) Plan {
 			return rejected(why)
 		}
 
-		unexpired := int64(0)
+		unexpired := s.Later
 		for _, run := range s.Runs {
 			for seq := run.Next; seq < run.Hi; seq++ {
 				if used[run][seq] {
@@ -315,6 +315,9 @@ func (w *world) shelve(t *rapid.T, pool *Pool) {
 		s := &Shelf{Pool: pool, Locked: true, Whole: rapid.Bool().Draw(t, "whole")}
 		if rapid.IntRange(0, 3).Draw(t, "held elsewhere") == 0 {
 			s.Others = 5
+		}
+		if s.Whole && rapid.IntRange(0, 3).Draw(t, "for later") == 0 {
+			s.Later = 7
 		}
 		shelves = []*Shelf{s}
 	} else {

@@ -17,9 +17,12 @@ const (
 	// emptiedSoon is how soon a grant must be used up for the next to be four
 	// times as large.
 	emptiedSoon = 2 * time.Second
-	// budget bounds the code texts at hand in a process, in bytes; beyond it
-	// the longest idle buffers are handed back.
+	// budget bounds the buffers of a process, in bytes; beyond it the longest idle
+	// ones are handed back.
 	budget = 64 << 20
+	// runOverhead is what a run costs beside its texts: with a lot of its own, as
+	// where every code has dates of its own, more than they do.
+	runOverhead = 400
 	// textOverhead is what a code's text costs beside its bytes.
 	textOverhead = 32
 )
@@ -73,16 +76,10 @@ func (b *buffer) want(now time.Time) int64 {
 	return b.grant
 }
 
-// add puts granted runs among those at hand.
+// add puts granted runs among those at hand, and drops those that are used up.
 func (b *buffer) add(g Stock, now time.Time) {
 	var n int64
-	kept := b.runs[:0]
-	for _, r := range b.runs {
-		if r.Left() > 0 {
-			kept = append(kept, r)
-		}
-	}
-	b.runs = kept
+	b.runs = slices.DeleteFunc(b.runs, func(r *domain.Run) bool { return r.Left() == 0 })
 	for _, r := range g.Runs {
 		n += r.Left()
 		b.runs = append(b.runs, r)
@@ -100,6 +97,15 @@ func (b *buffer) add(g Stock, now time.Time) {
 	if n > 0 {
 		b.grant, b.grantedAt = n, now
 	}
+}
+
+// bytes is what a buffer costs.
+func (b *buffer) bytes() int64 {
+	n := int64(len(b.runs)) * runOverhead
+	for _, r := range b.runs {
+		n += textBytes(r.Texts)
+	}
+	return n
 }
 
 func textBytes(texts []string) int64 {
@@ -182,13 +188,12 @@ func (p *Partition) refillNow(ctx context.Context, b *buffer, need int64, now ti
 }
 
 func (p *Partition) accept(b *buffer, g Stock) {
-	for _, r := range g.Runs {
-		p.hold(textBytes(r.Texts))
-	}
+	before := b.bytes()
 	b.add(g, time.Now())
+	p.hold(b.bytes() - before)
 }
 
-// hold accounts for texts at hand; negative when they are gone.
+// hold accounts for what is at hand; negative when it is gone.
 func (p *Partition) hold(bytes int64) {
 	p.held += bytes
 	p.i.buffered.Add(bytes)
@@ -280,9 +285,7 @@ func (p *Partition) forget(id string, pool *domain.Pool) {
 	if b == nil {
 		return
 	}
-	for _, r := range b.runs {
-		p.hold(-textBytes(r.Texts))
-	}
+	p.hold(-b.bytes())
 	if pool == nil {
 		delete(p.buffers, id)
 		return
@@ -310,9 +313,7 @@ func (p *Partition) reload(ctx context.Context) error {
 	p.stale = false
 	var held int64
 	for _, b := range p.buffers {
-		for _, r := range b.runs {
-			held += textBytes(r.Texts)
-		}
+		held += b.bytes()
 	}
 	p.hold(held - p.held)
 	return nil

@@ -168,7 +168,7 @@ func TestRefillAtOpening(t *testing.T) {
 	store := &faulty{Store: w.store}
 	store.fault = func(step string, effect func() error) error {
 		if step == "refill" {
-			w.Exec("UPDATE lots SET issue_start = clock_timestamp() WHERE issue_start > clock_timestamp()")
+			w.Exec("WITH o AS (UPDATE lots SET issue_start = clock_timestamp() WHERE issue_start > clock_timestamp() RETURNING pool, lot, issue_start) UPDATE runs r SET issue_start = o.issue_start FROM o WHERE r.pool = o.pool AND r.lot = o.lot")
 		}
 		return effect()
 	}

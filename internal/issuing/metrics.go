@@ -62,7 +62,7 @@ func newMetrics(reg prometheus.Registerer, buffered *atomic.Int64) *metrics {
 	}
 	reg.MustRegister(m.outcomes, m.lost, m.steps, m.batch, m.merged, m.refills, m.giveBacks, m.handBacks,
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-			Name: "promopool_buffered_bytes", Help: "Bytes of code texts that this process has at hand."}, func() float64 { return float64(buffered.Load()) }))
+			Name: "promopool_buffered_bytes", Help: "Bytes of codes that this process has at hand."}, func() float64 { return float64(buffered.Load()) }))
 	m.issued, m.repeated = m.outcomes.WithLabelValues("issued"), m.outcomes.WithLabelValues("repeated")
 	for r := domain.Reason(1); r <= domain.Poison; r++ {
 		m.rejected[r] = m.outcomes.WithLabelValues(r.String())

@@ -26,7 +26,7 @@ type Partition struct {
 	// owned by the caller of Issue, and while that waits by its group's leader
 	claim   Claim
 	buffers map[string]*buffer // by pool id; with the pools that were asked for
-	held    int64              // bytes of texts accounted for
+	held    int64              // bytes of buffers accounted for
 	stale   bool               // reload before the next decision
 	alarmed bool               // a place was found taken once
 

@@ -103,60 +103,93 @@ func (t *lockedBatch) see(ctx context.Context) (issuing.Locked, error) {
 	return seen, t.shelves(ctx, &seen)
 }
 
-// shelves lays out everything that is left, and not expired, of the whole pools.
+// shelves lays out the free codes of the whole pools, no more than are asked for:
+// a pool may have very many windows.
 func (t *lockedBatch) shelves(ctx context.Context, seen *issuing.Locked) error {
 	if len(t.l.Whole) == 0 {
 		return nil
 	}
 	byKey := map[int32]*domain.Shelf{}
+	arg := db.FirstFreeParams{Now: stamp(seen.Now)}
 	var keys []int32
 	for _, id := range t.l.Whole {
 		s := &domain.Shelf{Pool: seen.Pools[id], Locked: true, Whole: true}
 		seen.Shelves[id] = s
-		if s.Pool != nil {
-			byKey[s.Pool.Key] = s
-			keys = append(keys, s.Pool.Key)
+		if s.Pool == nil {
+			continue
+		}
+		byKey[s.Pool.Key] = s
+		keys = append(keys, s.Pool.Key)
+		if s.Pool.Open(seen.Now) {
+			arg.Pools, arg.Needs = append(arg.Pools, s.Pool.Key), append(arg.Needs, int32(len(t.l.Requests[id])))
 		}
 	}
-	rows, err := t.q.RunsWhole(ctx, db.RunsWholeParams{Pools: keys, Now: stamp(seen.Now)})
+	rows, err := t.q.FirstFree(ctx, arg)
 	if err != nil {
 		return err
 	}
 	lots := t.store.lots(t.q)
-	free := map[int32]int64{}
 	for _, r := range rows {
-		s := byKey[r.Lot.Pool]
 		lot, err := lots.of(ctx, r.Lot)
 		if err != nil {
 			return err
 		}
-		run := &domain.Run{Lot: lot, Lo: r.Lo, Next: r.Next, Hi: r.Hi, GrantNo: r.GrantNo, Holder: r.Holder}
-		if r.Holder != 0 {
-			s.Others += run.Left()
-			continue
-		}
-		s.Runs = append(s.Runs, run)
-		free[r.Lot.Pool] += run.Left()
+		s := byKey[r.Lot.Pool]
+		s.Runs = append(s.Runs, &domain.Run{Lot: lot, Lo: r.Lo, Next: r.Next, Hi: r.Hi, GrantNo: r.GrantNo})
 	}
-	return t.turning(ctx, seen, free)
+	if err := t.others(ctx, seen, keys, byKey); err != nil {
+		return err
+	}
+	return t.turning(ctx, seen)
 }
 
-// turning finds the ample pools whose free stock is below the scarce mark.
-func (t *lockedBatch) turning(ctx context.Context, seen *issuing.Locked, free map[int32]int64) error {
-	for _, id := range t.l.Whole {
-		p := seen.Pools[id]
-		if p == nil || p.Mode != domain.Ample || p.MultiUse {
+// others counts what the shelves do not lay out: what partitions hold, and where
+// a shelf is short what may be issued later only.
+func (t *lockedBatch) others(ctx context.Context, seen *issuing.Locked, keys []int32, shelves map[int32]*domain.Shelf) error {
+	held, err := t.q.HeldOf(ctx, db.HeldOfParams{Pools: keys, Now: stamp(seen.Now)})
+	if err != nil {
+		return err
+	}
+	for _, h := range held {
+		shelves[h.Pool].Others = h.Held
+	}
+	for key, s := range shelves {
+		if has(s.Runs, len(t.l.Requests[s.Pool.ID])) {
 			continue
 		}
-		mark, err := t.q.ScarceMark(ctx)
-		if err != nil {
+		if s.Later, err = t.q.FreeLater(ctx, db.FreeLaterParams{Pool: key, Now: stamp(seen.Now), Closed: !s.Pool.Open(seen.Now)}); err != nil {
 			return err
-		}
-		if free[p.Key] < mark {
-			seen.Turning = append(seen.Turning, id)
 		}
 	}
 	return nil
+}
+
+// has reports whether runs have n codes.
+func has(runs []*domain.Run, n int) bool {
+	left := int64(n)
+	for _, r := range runs {
+		if left <= 0 {
+			break
+		}
+		left -= r.Left()
+	}
+	return left <= 0
+}
+
+// turning finds the ample pools whose free stock is below the scarce mark.
+func (t *lockedBatch) turning(ctx context.Context, seen *issuing.Locked) error {
+	var ample []int32
+	for _, id := range t.l.Whole {
+		if p := seen.Pools[id]; p != nil && p.Mode == domain.Ample && !p.MultiUse {
+			ample = append(ample, p.Key)
+		}
+	}
+	if len(ample) == 0 {
+		return nil
+	}
+	var err error
+	seen.Turning, err = t.q.Turning(ctx, ample)
+	return err
 }
 
 // write loads the texts of codes taken from the free stock, which were not at

@@ -13,8 +13,11 @@ UPDATE runs r
        available_till = coalesce(l.available_till, 'infinity')
   FROM lots l
  WHERE l.pool = r.pool AND l.lot = r.lot;
--- First expiring first. Without next and hi: cursors stay HOT.
-CREATE INDEX runs_free_idx ON runs (pool, issue_end, available_till, lot, lo) WHERE partition IS NULL;
+-- First expiring first. Without next and hi: cursors stay HOT. issue_start comes
+-- last, so that codes which are not open yet are passed over within the index.
+CREATE INDEX runs_free_idx ON runs (pool, issue_end, available_till, lot, lo, issue_start) WHERE partition IS NULL;
+-- What is held of a pool, in the order of locks, without a look at what is free.
+CREATE INDEX runs_holders_idx ON runs (pool, lot, lo) WHERE partition IS NOT NULL;
 
 -- Codes that have left for another lot; their numbers stay unused.
 ALTER TABLE lots ADD COLUMN moved bigint NOT NULL DEFAULT 0 CONSTRAINT lots_moved_some CHECK (moved BETWEEN 0 AND size);
@@ -40,51 +43,102 @@ CREATE TABLE import_seen (
 );
 
 -- +goose StatementBegin
+-- The pool's stock that has not expired and that nobody holds, counted until it is
+-- known to be p_enough: no more runs are read, since each has a code.
+CREATE FUNCTION free_stock_up_to(p_pool int, p_enough bigint) RETURNS numeric LANGUAGE plpgsql VOLATILE
+SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off
+AS $$
+DECLARE
+    at timestamptz := clock_timestamp();
+BEGIN
+    RETURN (SELECT coalesce(sum(f.n), 0)
+              FROM (SELECT r.hi - r.next AS n
+                      FROM runs r
+                     WHERE r.pool = p_pool AND r.partition IS NULL AND r.next < r.hi AND r.issue_end > at AND r.available_till > at
+                     LIMIT p_enough) f);
+END $$;
+-- +goose StatementEnd
+
+-- +goose StatementBegin
 -- The pool's stock that has not expired and that nobody holds.
 CREATE OR REPLACE FUNCTION free_stock(p_pool int) RETURNS numeric LANGUAGE sql VOLATILE AS $$
-    SELECT coalesce(sum(r.hi - r.next), 0)
-      FROM runs r
-     WHERE r.pool = p_pool AND r.partition IS NULL AND r.issue_end > clock_timestamp() AND r.available_till > clock_timestamp();
+    SELECT free_stock_up_to(p_pool, NULL);
 $$;
 -- +goose StatementEnd
 
 -- +goose StatementBegin
--- Folds finished runs into their lots: those of a partition, found by what it
--- holds, or with null all of the pool's. The caller holds the pool's lock. Nobody
--- compares a finished run any more.
-CREATE FUNCTION fold(p_pool int, p_partition int) RETURNS void LANGUAGE sql AS $$
-    -- Their owners' transactions may hold finished runs and others, in order: to
-    -- wait for one here would break it. The next time gets what is skipped.
+-- Whether what is free of the pool begins with pieces so small that to take them
+-- ahead costs more than it saves: a row or two is written for each, and twice. Such
+-- a pool is as good as scarce.
+CREATE FUNCTION scattered(p_pool int) RETURNS boolean LANGUAGE plpgsql VOLATILE
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off SET enable_incremental_sort = off SET jit = off
+AS $$
+DECLARE
+    at timestamptz := clock_timestamp();
+BEGIN
+    RETURN (SELECT count(*) = 100 AND sum(f.n) < 800
+              FROM (SELECT r.hi - r.next AS n
+                      FROM runs r
+                     WHERE r.pool = p_pool AND r.partition IS NULL AND r.next < r.hi AND r.issue_end > at AND r.available_till > at
+                     ORDER BY r.issue_end, r.available_till, r.lot, r.lo
+                     LIMIT 100) f);
+END $$;
+-- +goose StatementEnd
+
+-- +goose StatementBegin
+-- Folds the finished runs that a partition holds into their lots. The caller holds
+-- the pool's lock. Nobody compares a finished run any more.
+CREATE FUNCTION fold(p_pool int, p_partition int) RETURNS void LANGUAGE plpgsql
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
+AS $$
+BEGIN
+    -- Its owner's transactions may hold finished runs and others, in order: to wait
+    -- for one here would break it. The next time gets what is skipped.
     WITH finished AS (
         DELETE FROM runs d
-         USING (SELECT r.lot, r.lo FROM runs r
-                 WHERE r.pool = p_pool AND r.next = r.hi AND (p_partition IS NULL OR r.partition = p_partition)
-                   FOR UPDATE SKIP LOCKED) f
-         WHERE d.pool = p_pool AND d.lot = f.lot AND d.lo = f.lo RETURNING d.lot, d.hi - d.lo AS n)
+         WHERE d.ctid = ANY (ARRAY(SELECT r.ctid FROM runs r
+                                    WHERE r.pool = p_pool AND r.partition = p_partition AND r.next = r.hi
+                                      FOR UPDATE SKIP LOCKED))
+        RETURNING d.lot, d.hi - d.lo AS n)
     UPDATE lots l SET done = l.done + f.n
       FROM (SELECT lot, sum(n) AS n FROM finished GROUP BY lot) f
      WHERE l.pool = p_pool AND l.lot = f.lot;
-$$;
+END $$;
 -- +goose StatementEnd
 
+DROP FUNCTION tidy(int);
+
 -- +goose StatementBegin
--- Folds all finished runs of the pool and joins free neighbours. The caller holds
--- the pool's lock.
-CREATE OR REPLACE FUNCTION tidy(p_pool int) RETURNS void LANGUAGE plpgsql AS $$
+-- Folds the finished free runs of lots and joins their free neighbours. The caller
+-- holds the pool's lock.
+CREATE FUNCTION tidy(p_pool int, p_lots int[]) RETURNS void LANGUAGE plpgsql
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
+AS $$
 BEGIN
-    PERFORM fold(p_pool, NULL);
+    WITH finished AS (
+        DELETE FROM runs d
+         WHERE d.ctid = ANY (ARRAY(SELECT r.ctid FROM runs r
+                                    WHERE r.pool = p_pool AND r.lot = ANY (p_lots) AND r.partition IS NULL AND r.next = r.hi
+                                      FOR UPDATE SKIP LOCKED))
+        RETURNING d.lot, d.hi - d.lo AS n)
+    UPDATE lots l SET done = l.done + f.n
+      FROM (SELECT lot, sum(n) AS n FROM finished GROUP BY lot) f
+     WHERE l.pool = p_pool AND l.lot = f.lot;
+
     WITH free AS (
         SELECT r.lot, r.lo, r.hi,
                sum(CASE WHEN r.lo = r.before AND r.next = r.lo THEN 0 ELSE 1 END) OVER (PARTITION BY r.lot ORDER BY r.lo) AS chain
           FROM (SELECT lot, lo, next, hi, lag(hi) OVER (PARTITION BY lot ORDER BY lo) AS before
-                  FROM runs WHERE pool = p_pool AND partition IS NULL) r
+                  FROM runs WHERE pool = p_pool AND lot = ANY (p_lots) AND partition IS NULL) r
     ), chains AS (
-        SELECT lot, chain, min(lo) AS lo, max(hi) AS hi FROM free GROUP BY lot, chain HAVING count(*) > 1
+        SELECT f.lot, f.lo, min(f.lo) OVER c AS head, max(f.hi) OVER c AS hi, count(*) OVER c AS pieces
+          FROM free f WINDOW c AS (PARTITION BY f.lot, f.chain)
     ), joined AS (
-        DELETE FROM runs r USING free f JOIN chains c ON c.lot = f.lot AND c.chain = f.chain
-         WHERE r.pool = p_pool AND r.lot = f.lot AND r.lo = f.lo AND f.lo <> c.lo
+        DELETE FROM runs r USING chains c
+         WHERE c.pieces > 1 AND c.lo <> c.head AND r.pool = p_pool AND r.lot = c.lot AND r.lo = c.lo
     )
-    UPDATE runs r SET hi = c.hi FROM chains c WHERE r.pool = p_pool AND r.lot = c.lot AND r.lo = c.lo;
+    UPDATE runs r SET hi = c.hi FROM chains c
+     WHERE c.pieces > 1 AND c.lo = c.head AND r.pool = p_pool AND r.lot = c.lot AND r.lo = c.lo;
 END $$;
 -- +goose StatementEnd
 
@@ -96,20 +150,26 @@ END $$;
 CREATE OR REPLACE FUNCTION hand_back(p_pool int, p_holders int[]) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
     stamp bigint;
+    touched int[];
 BEGIN
     PERFORM 1 FROM runs
       WHERE pool = p_pool AND partition IS NOT NULL AND (p_holders IS NULL OR partition = ANY (p_holders))
       ORDER BY lot, lo FOR UPDATE;
     IF FOUND THEN
         UPDATE pools SET grant_no = grant_no + 1 WHERE pool = p_pool RETURNING grant_no INTO stamp;
-        UPDATE runs SET partition = NULL, grant_no = stamp
-         WHERE pool = p_pool AND partition IS NOT NULL AND (p_holders IS NULL OR partition = ANY (p_holders));
-        PERFORM tidy(p_pool);
-    ELSE
-        PERFORM fold(p_pool, NULL);
+        WITH back AS (
+            UPDATE runs SET partition = NULL, grant_no = stamp
+             WHERE pool = p_pool AND partition IS NOT NULL AND (p_holders IS NULL OR partition = ANY (p_holders))
+            RETURNING lot)
+        SELECT array_agg(DISTINCT lot) INTO touched FROM back;
+        PERFORM tidy(p_pool, touched);
     END IF;
     UPDATE pools SET mode = 'scarce'
-     WHERE pool = p_pool AND mode = 'ample' AND NOT multi_use AND p_holders IS NULL AND free_stock(p_pool) < scarce_mark();
+     WHERE pool = p_pool AND mode = 'ample' AND NOT multi_use AND p_holders IS NULL
+       AND free_stock_up_to(p_pool, scarce_mark()) < scarce_mark();
+    UPDATE pools SET mode = 'ample'
+     WHERE pool = p_pool AND mode = 'scarce' AND NOT multi_use
+       AND NOT scattered(p_pool) AND free_stock_up_to(p_pool, 2 * scarce_mark() + 1) > 2 * scarce_mark();
 END $$;
 -- +goose StatementEnd
 
@@ -117,16 +177,24 @@ END $$;
 -- REFILL: splits the heads of free runs off for a partition, first expiring
 -- first, at most p_want codes in at most 2,000 pieces, and at most the share that
 -- keeps buffers below half of what is left. Grants nothing when the pool is not
--- active and ample.
+-- active and ample, and turns it scarce when what is free is scattered.
 CREATE OR REPLACE FUNCTION refill(p_partition int, p_pool int, p_want bigint)
-RETURNS TABLE (lot int, lo bigint, next bigint, hi bigint, grant_no bigint) LANGUAGE plpgsql AS $$
+RETURNS TABLE (lot int, lo bigint, next bigint, hi bigint, grant_no bigint) LANGUAGE plpgsql
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_bitmapscan = off SET jit = off
+SET enable_sort = off SET enable_incremental_sort = off
+AS $$
 #variable_conflict use_column
 DECLARE
+    at timestamptz;
     p pools%ROWTYPE;
     r record;
-    want bigint;
-    n bigint;
-    pieces int := 0;
+    last record;       -- the only piece that may be cut
+    share bigint;
+    have bigint := 0; -- codes of the pieces
+    f_lot int[] := '{}';
+    f_lo bigint[] := '{}';
+    f_next bigint[] := '{}';
+    f_hi bigint[] := '{}';
     stamp bigint;
 BEGIN
     SELECT * INTO p FROM pools WHERE pool = p_pool FOR UPDATE;
@@ -134,34 +202,141 @@ BEGIN
         RETURN;
     END IF;
     PERFORM fold(p_pool, p_partition);
-    want := p_want;
-    IF NOT p.multi_use THEN
-        want := least(want, trunc(free_stock(p_pool) / (2 * (SELECT s.partitions FROM service s))));
-    END IF;
-    IF want <= 0 THEN
+    IF scattered(p_pool) THEN
+        PERFORM hand_back(p_pool, NULL);
+        UPDATE pools SET mode = 'scarce' WHERE pool = p_pool;
         RETURN;
     END IF;
-    UPDATE pools SET grant_no = pools.grant_no + 1 WHERE pool = p_pool RETURNING pools.grant_no INTO stamp;
+    IF NOT p.multi_use THEN
+        share := 2 * (SELECT s.partitions FROM service s);
+        p_want := least(p_want, trunc(free_stock_up_to(p_pool, share * p_want) / share));
+    END IF;
+    IF p_want <= 0 THEN
+        RETURN;
+    END IF;
+    at := clock_timestamp();
     FOR r IN
         SELECT f.lot, f.lo, f.next, f.hi, f.issue_start, f.issue_end, f.available_till
           FROM runs f
          WHERE f.pool = p_pool AND f.partition IS NULL AND f.next < f.hi
-           AND f.issue_start <= clock_timestamp() AND f.issue_end > clock_timestamp() AND f.available_till > clock_timestamp()
+           AND f.issue_start <= at AND f.issue_end > at AND f.available_till > at
          ORDER BY f.issue_end, f.available_till, f.lot, f.lo
+         LIMIT 2000
     LOOP
-        n := least(want, r.hi - r.next);
-        UPDATE runs SET partition = p_partition, hi = r.next + n, grant_no = stamp
-         WHERE pool = p_pool AND runs.lot = r.lot AND runs.lo = r.lo;
-        IF r.next + n < r.hi THEN
-            INSERT INTO runs (pool, lot, lo, next, hi, partition, grant_no, issue_start, issue_end, available_till)
-            VALUES (p_pool, r.lot, r.next + n, r.next + n, r.hi, NULL, stamp, r.issue_start, r.issue_end, r.available_till);
-        END IF;
-        lot := r.lot; lo := r.lo; next := r.next; hi := r.next + n; grant_no := stamp;
-        RETURN NEXT;
-        want := want - n;
-        pieces := pieces + 1;
-        EXIT WHEN want <= 0 OR pieces = 2000;
+        last := r;
+        f_lot := f_lot || r.lot;
+        f_lo := f_lo || r.lo;
+        f_next := f_next || r.next;
+        f_hi := f_hi || least(r.hi, r.next + p_want - have);
+        have := have + r.hi - r.next;
+        EXIT WHEN have >= p_want;
     END LOOP;
+    IF have = 0 THEN
+        RETURN;
+    END IF;
+    UPDATE pools SET grant_no = pools.grant_no + 1 WHERE pool = p_pool RETURNING pools.grant_no INTO stamp;
+    UPDATE runs SET partition = p_partition, hi = f.hi, grant_no = stamp
+      FROM unnest(f_lot, f_lo, f_hi) AS f(lot, lo, hi)
+     WHERE runs.pool = p_pool AND runs.lot = f.lot AND runs.lo = f.lo;
+    IF have > p_want THEN
+        INSERT INTO runs (pool, lot, lo, next, hi, partition, grant_no, issue_start, issue_end, available_till)
+        VALUES (p_pool, last.lot, last.hi - (have - p_want), last.hi - (have - p_want), last.hi, NULL, stamp, last.issue_start, last.issue_end, last.available_till);
+    END IF;
+    RETURN QUERY SELECT f.lot, f.lo, f.next, f.hi, stamp FROM unnest(f_lot, f_lo, f_next, f_hi) AS f(lot, lo, next, hi);
+END $$;
+-- +goose StatementEnd
+
+-- +goose StatementBegin
+-- Of each pool the free runs that may be issued from at p_now, first expiring
+-- first: as many as surely have p_needs codes, or all. The caller holds the pools'
+-- locks.
+CREATE FUNCTION first_free(p_pools int[], p_needs int[], p_now timestamptz)
+RETURNS TABLE (idx bigint, pool int, lot int, lo bigint, next bigint, hi bigint, grant_no bigint) LANGUAGE plpgsql STABLE ROWS 100
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off SET enable_incremental_sort = off SET jit = off
+SET plan_cache_mode = force_generic_plan
+AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY
+    SELECT row_number() OVER (), k.pool, r.lot, r.lo, r.next, r.hi, r.grant_no
+      FROM unnest(p_pools, p_needs) AS k(pool, need)
+     CROSS JOIN LATERAL (SELECT r.lot, r.lo, r.next, r.hi, r.grant_no FROM runs r
+                          WHERE r.pool = k.pool AND r.partition IS NULL AND r.next < r.hi
+                            AND r.issue_start <= p_now AND r.issue_end > p_now AND r.available_till > p_now
+                          ORDER BY r.issue_end, r.available_till, r.lot, r.lo
+                          LIMIT k.need) r;
+END $$;
+-- +goose StatementEnd
+
+-- +goose StatementBegin
+-- As before, but free runs that are used up are folded at once: who takes from them
+-- holds the pool's lock.
+CREATE OR REPLACE FUNCTION commit_batches(
+    p_now timestamptz,
+    b_partition int[], b_epoch bigint[], b_no bigint[], b_first bigint[], b_end bigint[], b_verdicts bytea[], b_evidence text[],
+    r_pool int[], r_lot int[], r_lo bigint[], r_partition int[], r_next bigint[], r_grant bigint[], r_take bigint[],
+    r_from timestamptz[], r_until timestamptz[],
+    i_run int[], i_at int[], i_request text[], i_customer text[], i_context bytea[]
+) RETURNS void LANGUAGE plpgsql
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_bitmapscan = off SET jit = off
+SET plan_cache_mode = force_generic_plan
+AS $$
+DECLARE
+    n bigint := 0;
+    used_up bigint := 0;
+BEGIN
+    PERFORM enter(b_partition, b_epoch);
+
+    -- Lock in the order of the key; check and move in a later statement.
+    PERFORM 1
+       FROM unnest(r_pool, r_lot, r_lo) WITH ORDINALITY AS c(pool, lot, lo, at)
+      CROSS JOIN LATERAL (SELECT 1 FROM runs r WHERE r.pool = c.pool AND r.lot = c.lot AND r.lo = c.lo FOR UPDATE) r;
+    IF 0 = ANY (r_partition) THEN
+        WITH gone AS (
+            DELETE FROM runs r
+             USING unnest(r_pool, r_lot, r_lo, r_partition, r_next, r_grant, r_take) AS c(pool, lot, lo, partition, next, grant_no, take)
+             WHERE r.pool = c.pool AND r.lot = c.lot AND r.lo = c.lo AND c.partition = 0 AND r.partition IS NULL
+               AND r.next = c.next AND r.grant_no = c.grant_no AND c.next + c.take = r.hi
+            RETURNING r.pool, r.lot, r.hi - r.lo AS codes
+        ), folded AS (
+            UPDATE lots l SET done = l.done + g.codes
+              FROM (SELECT pool, lot, sum(codes) AS codes FROM gone GROUP BY pool, lot) g
+             WHERE l.pool = g.pool AND l.lot = g.lot
+        )
+        SELECT count(*) INTO used_up FROM gone;
+    END IF;
+    IF used_up < cardinality(r_pool) THEN
+        -- "partition =" would lure the planner to runs_held_idx.
+        UPDATE runs r SET next = r.next + c.take
+          FROM unnest(r_pool, r_lot, r_lo, r_partition, r_next, r_grant, r_take) AS c(pool, lot, lo, partition, next, grant_no, take)
+         WHERE r.pool = c.pool AND r.lot = c.lot AND r.lo = c.lo
+           AND r.partition IS NOT DISTINCT FROM nullif(c.partition, 0)
+           AND r.next = c.next AND r.grant_no = c.grant_no AND c.next + c.take <= r.hi;
+        GET DIAGNOSTICS n = ROW_COUNT;
+    END IF;
+    IF used_up + n <> cardinality(r_pool) THEN
+        RAISE EXCEPTION USING ERRCODE = 'PP002', MESSAGE = 'cursor moved: the codes in hand are no longer ours';
+    END IF;
+
+    PERFORM 1 FROM partitions p WHERE p.partition = ANY (b_partition) ORDER BY p.partition FOR UPDATE;
+    UPDATE partitions p SET batch_no = p.batch_no + 1, next_offset = greatest(p.next_offset, m.end_offset)
+      FROM unnest(b_partition, b_epoch, b_no, b_end) AS m(partition, epoch, batch_no, end_offset)
+     WHERE p.partition = m.partition AND p.epoch = m.epoch AND p.batch_no = m.batch_no;
+    GET DIAGNOSTICS n = ROW_COUNT;
+    IF n <> cardinality(b_partition) THEN
+        RAISE EXCEPTION USING ERRCODE = 'PP001', MESSAGE = 'fenced: another worker has taken the partition over';
+    END IF;
+    IF clock_timestamp() >= p_now + interval '1 second' THEN
+        RAISE EXCEPTION USING ERRCODE = 'PP003', MESSAGE = 'stale: the decision is older than a second';
+    END IF;
+
+    INSERT INTO issuances (pool, lot, seq, issued_at, valid_from, valid_until, request_id, customer_id, context)
+    SELECT r_pool[i.run], r_lot[i.run], r_next[i.run] + i.at, p_now, r_from[i.run], r_until[i.run], i.request, i.customer, i.context
+      FROM unnest(i_run, i_at, i_request, i_customer, i_context) AS i(run, at, request, customer, context);
+
+    INSERT INTO batches (partition, first_offset, end_offset, decided_at, verdicts, evidence)
+    SELECT b.partition, b.first_offset, b.end_offset, p_now, nullif(b.verdicts, ''), nullif(b.evidence, '')::jsonb
+      FROM unnest(b_partition, b_first, b_end, b_verdicts, b_evidence) AS b(partition, first_offset, end_offset, verdicts, evidence);
 END $$;
 -- +goose StatementEnd
 
@@ -210,9 +385,9 @@ BEGIN
     SELECT p_pool, l.lot, l.size, l.size, CASE WHEN p.multi_use THEN 9000000000000000 ELSE l.size + l.more END, NULL, p.grant_no,
            coalesce(l.issue_start, '-infinity'), coalesce(l.issue_end, 'infinity'), coalesce(l.available_till, 'infinity')
       FROM unnest(l_lot, l_size, l_more, l_issue_start, l_issue_end, l_available_till) AS l(lot, size, more, issue_start, issue_end, available_till)
-     WHERE NOT EXISTS (SELECT FROM longer g WHERE g.lot = l.lot);
+     WHERE l.lot NOT IN (SELECT g.lot FROM longer g); -- hashed, whatever is thought of their number
 
-    IF p.mode = 'scarce' AND (p.multi_use OR free_stock(p_pool) > 2 * scarce_mark()) THEN
+    IF p.mode = 'scarce' AND (p.multi_use OR NOT scattered(p_pool) AND free_stock_up_to(p_pool, 2 * scarce_mark() + 1) > 2 * scarce_mark()) THEN
         UPDATE pools SET mode = 'ample' WHERE pool = p_pool;
     END IF;
     RETURN p.revision;

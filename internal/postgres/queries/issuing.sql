@@ -92,12 +92,26 @@ SELECT hand_back(p.pool, sqlc.narg(holders)::int[]) FROM pools p WHERE p.id = AN
 -- name: GiveBack :exec
 SELECT hand_back(p.pool, ARRAY[@partition::int]) FROM (SELECT pool FROM pools WHERE pool = @pool FOR UPDATE) p;
 
--- What has expired by the time of the decision is left out.
--- name: RunsWhole :many
-SELECT sqlc.embed(l), r.lo, r.next, r.hi, r.grant_no, coalesce(r.partition, 0)::int AS holder
-  FROM runs r JOIN lots l ON l.pool = r.pool AND l.lot = r.lot
- WHERE r.pool = ANY (@pools::int[]) AND r.next < r.hi AND r.issue_end > @now::timestamptz AND r.available_till > @now
- ORDER BY r.pool, r.issue_end, r.available_till, r.lot, r.lo;
+-- name: FirstFree :many
+SELECT f.idx::bigint AS idx, sqlc.embed(l), f.lo::bigint AS lo, f.next::bigint AS next, f.hi::bigint AS hi, f.grant_no::bigint AS grant_no
+  FROM first_free(@pools::int[], @needs::int[], @now::timestamptz) AS f
+  JOIN lots l ON l.pool = f.pool AND l.lot = f.lot
+ ORDER BY idx;
+
+-- What partitions hold of pools, and has not expired by the time of the decision.
+-- name: HeldOf :many
+SELECT r.pool, coalesce(sum(r.hi - r.next), 0)::bigint AS held
+  FROM runs r
+ WHERE r.pool = ANY (@pools::int[]) AND r.partition IS NOT NULL AND r.issue_end > @now::timestamptz AND r.available_till > @now
+ GROUP BY r.pool;
+
+-- What is free of a pool and may be issued later only, by the time of the decision;
+-- with closed all that is free and has not expired.
+-- name: FreeLater :one
+SELECT least(coalesce(sum(r.hi - r.next), 0), 9000000000000000000)::bigint AS free
+  FROM runs r
+ WHERE r.pool = @pool AND r.partition IS NULL AND r.issue_end > @now::timestamptz AND r.available_till > @now
+   AND (@closed::boolean OR r.issue_start > @now);
 
 -- name: LookUp :many
 SELECT k.idx::int AS idx, k.lot::int AS lot, k.seq::bigint AS seq, k.issued_at::timestamptz AS issued_at,
@@ -118,5 +132,9 @@ SELECT commit_batches(
     @i_run::int[], @i_at::int[], @i_request::text[], @i_customer::text[], @i_context::bytea[]
 );
 
--- name: ScarceMark :one
-SELECT scarce_mark()::bigint;
+-- Ample pools of which so little is free that they turn scarce.
+-- name: Turning :many
+SELECT p.id FROM pools p
+ WHERE p.pool = ANY (@pools::int[]) AND p.mode = 'ample' AND NOT p.multi_use
+   AND free_stock_up_to(p.pool, scarce_mark()) < scarce_mark()
+ ORDER BY p.id;

@@ -167,6 +167,90 @@ func (q *Queries) Enter(ctx context.Context, arg EnterParams) error {
 	return err
 }
 
+const FirstFree = `-- name: FirstFree :many
+SELECT f.idx::bigint AS idx, l.pool, l.lot, l.size, l.done, l.issue_start, l.issue_end, l.available_from, l.available_till, l.import, l.revision, l.created_at, l.moved, l.generator, l.gen_from, f.lo::bigint AS lo, f.next::bigint AS next, f.hi::bigint AS hi, f.grant_no::bigint AS grant_no
+  FROM first_free($1::int[], $2::int[], $3::timestamptz) AS f
+  JOIN lots l ON l.pool = f.pool AND l.lot = f.lot
+ ORDER BY idx
+`
+
+type FirstFreeParams struct {
+	Pools []int32
+	Needs []int32
+	Now   pgtype.Timestamptz
+}
+
+type FirstFreeRow struct {
+	Idx     int64
+	Lot     Lot
+	Lo      int64
+	Next    int64
+	Hi      int64
+	GrantNo int64
+}
+
+func (q *Queries) FirstFree(ctx context.Context, arg FirstFreeParams) ([]FirstFreeRow, error) {
+	rows, err := q.db.Query(ctx, FirstFree, arg.Pools, arg.Needs, arg.Now)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []FirstFreeRow
+	for rows.Next() {
+		var i FirstFreeRow
+		if err := rows.Scan(
+			&i.Idx,
+			&i.Lot.Pool,
+			&i.Lot.Lot,
+			&i.Lot.Size,
+			&i.Lot.Done,
+			&i.Lot.IssueStart,
+			&i.Lot.IssueEnd,
+			&i.Lot.AvailableFrom,
+			&i.Lot.AvailableTill,
+			&i.Lot.Import,
+			&i.Lot.Revision,
+			&i.Lot.CreatedAt,
+			&i.Lot.Moved,
+			&i.Lot.Generator,
+			&i.Lot.GenFrom,
+			&i.Lo,
+			&i.Next,
+			&i.Hi,
+			&i.GrantNo,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const FreeLater = `-- name: FreeLater :one
+SELECT least(coalesce(sum(r.hi - r.next), 0), 9000000000000000000)::bigint AS free
+  FROM runs r
+ WHERE r.pool = $1 AND r.partition IS NULL AND r.issue_end > $2::timestamptz AND r.available_till > $2
+   AND ($3::boolean OR r.issue_start > $2)
+`
+
+type FreeLaterParams struct {
+	Pool   int32
+	Now    pgtype.Timestamptz
+	Closed bool
+}
+
+// What is free of a pool and may be issued later only, by the time of the decision;
+// with closed all that is free and has not expired.
+func (q *Queries) FreeLater(ctx context.Context, arg FreeLaterParams) (int64, error) {
+	row := q.db.QueryRow(ctx, FreeLater, arg.Pool, arg.Now, arg.Closed)
+	var free int64
+	err := row.Scan(&free)
+	return free, err
+}
+
 const GiveBack = `-- name: GiveBack :exec
 SELECT hand_back(p.pool, ARRAY[$1::int]) FROM (SELECT pool FROM pools WHERE pool = $2 FOR UPDATE) p
 `
@@ -193,6 +277,44 @@ type HandBackParams struct {
 func (q *Queries) HandBack(ctx context.Context, arg HandBackParams) error {
 	_, err := q.db.Exec(ctx, HandBack, arg.Holders, arg.Ids)
 	return err
+}
+
+const HeldOf = `-- name: HeldOf :many
+SELECT r.pool, coalesce(sum(r.hi - r.next), 0)::bigint AS held
+  FROM runs r
+ WHERE r.pool = ANY ($1::int[]) AND r.partition IS NOT NULL AND r.issue_end > $2::timestamptz AND r.available_till > $2
+ GROUP BY r.pool
+`
+
+type HeldOfParams struct {
+	Pools []int32
+	Now   pgtype.Timestamptz
+}
+
+type HeldOfRow struct {
+	Pool int32
+	Held int64
+}
+
+// What partitions hold of pools, and has not expired by the time of the decision.
+func (q *Queries) HeldOf(ctx context.Context, arg HeldOfParams) ([]HeldOfRow, error) {
+	rows, err := q.db.Query(ctx, HeldOf, arg.Pools, arg.Now)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []HeldOfRow
+	for rows.Next() {
+		var i HeldOfRow
+		if err := rows.Scan(&i.Pool, &i.Held); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const HeldRuns = `-- name: HeldRuns :many
@@ -633,79 +755,6 @@ func (q *Queries) Resolve(ctx context.Context, arg ResolveParams) (ResolveRow, e
 	return i, err
 }
 
-const RunsWhole = `-- name: RunsWhole :many
-SELECT l.pool, l.lot, l.size, l.done, l.issue_start, l.issue_end, l.available_from, l.available_till, l.import, l.revision, l.created_at, l.moved, l.generator, l.gen_from, r.lo, r.next, r.hi, r.grant_no, coalesce(r.partition, 0)::int AS holder
-  FROM runs r JOIN lots l ON l.pool = r.pool AND l.lot = r.lot
- WHERE r.pool = ANY ($1::int[]) AND r.next < r.hi AND r.issue_end > $2::timestamptz AND r.available_till > $2
- ORDER BY r.pool, r.issue_end, r.available_till, r.lot, r.lo
-`
-
-type RunsWholeParams struct {
-	Pools []int32
-	Now   pgtype.Timestamptz
-}
-
-type RunsWholeRow struct {
-	Lot     Lot
-	Lo      int64
-	Next    int64
-	Hi      int64
-	GrantNo int64
-	Holder  int32
-}
-
-// What has expired by the time of the decision is left out.
-func (q *Queries) RunsWhole(ctx context.Context, arg RunsWholeParams) ([]RunsWholeRow, error) {
-	rows, err := q.db.Query(ctx, RunsWhole, arg.Pools, arg.Now)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var items []RunsWholeRow
-	for rows.Next() {
-		var i RunsWholeRow
-		if err := rows.Scan(
-			&i.Lot.Pool,
-			&i.Lot.Lot,
-			&i.Lot.Size,
-			&i.Lot.Done,
-			&i.Lot.IssueStart,
-			&i.Lot.IssueEnd,
-			&i.Lot.AvailableFrom,
-			&i.Lot.AvailableTill,
-			&i.Lot.Import,
-			&i.Lot.Revision,
-			&i.Lot.CreatedAt,
-			&i.Lot.Moved,
-			&i.Lot.Generator,
-			&i.Lot.GenFrom,
-			&i.Lo,
-			&i.Next,
-			&i.Hi,
-			&i.GrantNo,
-			&i.Holder,
-		); err != nil {
-			return nil, err
-		}
-		items = append(items, i)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
-}
-
-const ScarceMark = `-- name: ScarceMark :one
-SELECT scarce_mark()::bigint
-`
-
-func (q *Queries) ScarceMark(ctx context.Context) (int64, error) {
-	row := q.db.QueryRow(ctx, ScarceMark)
-	var column_1 int64
-	err := row.Scan(&column_1)
-	return column_1, err
-}
-
 const SetPartitions = `-- name: SetPartitions :exec
 UPDATE service SET partitions = $1 WHERE partitions <> $1
 `
@@ -754,6 +803,34 @@ func (q *Queries) Texts(ctx context.Context, arg TextsParams) ([]TextsRow, error
 			return nil, err
 		}
 		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const Turning = `-- name: Turning :many
+SELECT p.id FROM pools p
+ WHERE p.pool = ANY ($1::int[]) AND p.mode = 'ample' AND NOT p.multi_use
+   AND free_stock_up_to(p.pool, scarce_mark()) < scarce_mark()
+ ORDER BY p.id
+`
+
+// Ample pools of which so little is free that they turn scarce.
+func (q *Queries) Turning(ctx context.Context, pools []int32) ([]string, error) {
+	rows, err := q.db.Query(ctx, Turning, pools)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []string
+	for rows.Next() {
+		var id string
+		if err := rows.Scan(&id); err != nil {
+			return nil, err
+		}
+		items = append(items, id)
 	}
 	if err := rows.Err(); err != nil {
 		return nil, err
