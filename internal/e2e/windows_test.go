@@ -30,7 +30,7 @@ func TestManyWindows(t *testing.T) {
 	file, to := io.Pipe()
 	go func() {
 		b := bufio.NewWriter(to)
-		fmt.Fprintln(b, "code,issue_end") //nolint:errcheck // Flush tells
+		fmt.Fprintln(b, "code,issue_end")
 		day := time.Now().Add(24 * time.Hour).UTC()
 		for i := range *windowRows {
 			fmt.Fprintf(b, "c0de-%d,%s\n", i, day.Add(time.Duration(i*7919%*windowsOf)*time.Second).Format(time.RFC3339))

@@ -49,7 +49,7 @@ func (w *world) FillDated(id string, all []dated) {
 		sizes[i], starts[i], ends[i], tills[i] = d.codes, bound(d.start), bound(d.end), bound(d.till)
 	}
 	err := pgx.BeginFunc(ctx, w.sql, func(tx pgx.Tx) error {
-		rows, err := tx.Query(ctx, "SELECT nextval('lot_numbers')::int FROM generate_series(1, $1::int)", n) //nolint:rowserrcheck // CollectRows does
+		rows, err := tx.Query(ctx, "SELECT nextval('lot_numbers')::int FROM generate_series(1, $1::int)", n)
 		if err != nil {
 			return err
 		}
