@@ -46,6 +46,12 @@ fuzz-api: build ## fuzz the HTTP interface against openapi.yaml (needs Python 3.
 bench: build ## measure issuing, beside its limits and the baseline
 	bin/promopool bench issue
 
+.PHONY: bench-windows
+bench-windows: ## measure pools of very many windows: import, issuing, memory
+	go test -count=1 -v -timeout 30m -run '^TestWindows' ./internal/issuing -windows 200000
+	go test -count=1 -v -timeout 30m -run '^TestManyWindows$$' ./internal/e2e -window-rows 200000 -window-count 200000
+	go test -count=1 -v -timeout 30m -run '^TestManyWindows$$' ./internal/e2e -window-rows 5000000 -window-count 10000
+
 .PHONY: lint
 lint: ## vet, lint and check the formatting
 	$(LINT) run --allow-serial-runners

@@ -30,7 +30,7 @@ func housekeeping(ctx context.Context, store *postgres.Store, client *kafka.Clie
 	oldest := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "promopool_oldest_transaction_seconds", Help: "Age of the oldest transaction in the database. One that lasts holds dead rows and slows issuing down."})
 	scarce := prometheus.NewGauge(prometheus.GaugeOpts{
-		Name: "promopool_scarce_pools", Help: "Active pools that are allocated from inside each batch because little is left."})
+		Name: "promopool_scarce_pools", Help: "Active pools that are allocated from inside each batch because little is left, or lies in small pieces."})
 	reg.MustRegister(codes, oldest, scarce)
 
 	totals, prune := time.NewTicker(totalsEvery), time.NewTicker(pruneEvery)

@@ -83,9 +83,10 @@ func TestWindows(t *testing.T) {
 	w.Draft("p")
 	lot := func(prefix string, n int, start, end string) {
 		w.AddCodes("p", prefix, n)
-		w.exec(`UPDATE lots SET issue_start = clock_timestamp() + $1::interval, issue_end = clock_timestamp() + $2::interval
-			WHERE lot = (SELECT max(lot) FROM lots)`, start, end)
-		w.exec(`UPDATE runs r SET issue_start = l.issue_start, issue_end = l.issue_end FROM lots l WHERE l.pool = r.pool AND l.lot = r.lot`)
+		w.exec(`WITH l AS (
+				UPDATE lots SET issue_start = clock_timestamp() + $1::interval, issue_end = clock_timestamp() + $2::interval
+				 WHERE lot = (SELECT max(lot) FROM lots) RETURNING *)
+			UPDATE runs r SET issue_start = l.issue_start, issue_end = l.issue_end FROM l WHERE r.pool = l.pool AND r.lot = l.lot`, start, end)
 	}
 	lot("late", 2, "-1 day", "2 days")
 	lot("soon", 2, "-1 day", "1 day")

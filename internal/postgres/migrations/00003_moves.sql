@@ -85,6 +85,25 @@ $$;
 -- +goose StatementEnd
 
 -- +goose StatementBegin
+-- Whether what is free of the pool begins with pieces so small that to take them
+-- ahead costs more than it saves: a row or two is written for each, and twice. Such
+-- a pool is as good as scarce.
+CREATE FUNCTION scattered(p_pool int) RETURNS boolean LANGUAGE plpgsql VOLATILE
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off SET enable_incremental_sort = off SET jit = off
+AS $$
+DECLARE
+    at timestamptz := clock_timestamp();
+BEGIN
+    RETURN (SELECT count(*) = 100 AND sum(f.n) < 800
+              FROM (SELECT r.hi - r.next AS n
+                      FROM runs r
+                     WHERE r.pool = p_pool AND r.partition IS NULL AND r.next < r.hi AND r.issue_end > at AND r.available_till > at
+                     ORDER BY r.issue_end, r.available_till, r.lot, r.lo
+                     LIMIT 100) f);
+END $$;
+-- +goose StatementEnd
+
+-- +goose StatementBegin
 -- Folds the finished runs that a partition holds into their lots. The caller holds
 -- the pool's lock. Nobody compares a finished run any more.
 CREATE FUNCTION fold(p_pool int, p_partition int) RETURNS void LANGUAGE plpgsql
@@ -166,6 +185,9 @@ BEGIN
     UPDATE pools SET mode = 'scarce'
      WHERE pool = p_pool AND mode = 'ample' AND NOT multi_use AND p_holders IS NULL
        AND free_stock_up_to(p_pool, scarce_mark()) < scarce_mark();
+    UPDATE pools SET mode = 'ample'
+     WHERE pool = p_pool AND mode = 'scarce' AND NOT multi_use
+       AND NOT scattered(p_pool) AND free_stock_up_to(p_pool, 2 * scarce_mark() + 1) > 2 * scarce_mark();
 END $$;
 -- +goose StatementEnd
 
@@ -173,7 +195,7 @@ END $$;
 -- REFILL: splits the heads of free runs off for a partition, first expiring
 -- first, at most p_want codes in at most 2,000 pieces, and at most the share that
 -- keeps buffers below half of what is left. Grants nothing when the pool is not
--- active and ample.
+-- active and ample, and turns it scarce when what is free is scattered.
 CREATE OR REPLACE FUNCTION refill(p_partition int, p_pool int, p_want bigint)
 RETURNS TABLE (lot int, lo bigint, next bigint, hi bigint, grant_no bigint) LANGUAGE plpgsql
 SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_bitmapscan = off SET jit = off
@@ -198,6 +220,11 @@ BEGIN
         RETURN;
     END IF;
     PERFORM fold(p_pool, p_partition);
+    IF scattered(p_pool) THEN
+        PERFORM hand_back(p_pool, NULL);
+        UPDATE pools SET mode = 'scarce' WHERE pool = p_pool;
+        RETURN;
+    END IF;
     IF NOT p.multi_use THEN
         share := 2 * (SELECT s.partitions FROM service s);
         p_want := least(p_want, trunc(free_stock_up_to(p_pool, share * p_want) / share));
@@ -273,7 +300,7 @@ SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SE
 SET plan_cache_mode = force_generic_plan
 AS $$
 DECLARE
-    n bigint;
+    n bigint := 0;
     used_up bigint := 0;
 BEGIN
     PERFORM enter(b_partition, b_epoch);
@@ -296,13 +323,15 @@ BEGIN
         )
         SELECT count(*) INTO used_up FROM gone;
     END IF;
-    -- "partition =" would lure the planner to runs_held_idx.
-    UPDATE runs r SET next = r.next + c.take
-      FROM unnest(r_pool, r_lot, r_lo, r_partition, r_next, r_grant, r_take) AS c(pool, lot, lo, partition, next, grant_no, take)
-     WHERE r.pool = c.pool AND r.lot = c.lot AND r.lo = c.lo
-       AND r.partition IS NOT DISTINCT FROM nullif(c.partition, 0)
-       AND r.next = c.next AND r.grant_no = c.grant_no AND c.next + c.take <= r.hi;
-    GET DIAGNOSTICS n = ROW_COUNT;
+    IF used_up < cardinality(r_pool) THEN
+        -- "partition =" would lure the planner to runs_held_idx.
+        UPDATE runs r SET next = r.next + c.take
+          FROM unnest(r_pool, r_lot, r_lo, r_partition, r_next, r_grant, r_take) AS c(pool, lot, lo, partition, next, grant_no, take)
+         WHERE r.pool = c.pool AND r.lot = c.lot AND r.lo = c.lo
+           AND r.partition IS NOT DISTINCT FROM nullif(c.partition, 0)
+           AND r.next = c.next AND r.grant_no = c.grant_no AND c.next + c.take <= r.hi;
+        GET DIAGNOSTICS n = ROW_COUNT;
+    END IF;
     IF used_up + n <> cardinality(r_pool) THEN
         RAISE EXCEPTION USING ERRCODE = 'PP002', MESSAGE = 'cursor moved: the codes in hand are no longer ours';
     END IF;
@@ -389,7 +418,7 @@ BEGIN
            coalesce(l.issue_start, '-infinity'), coalesce(l.issue_end, 'infinity'), coalesce(l.available_till, 'infinity')
       FROM l WHERE l.tid IS NULL;
 
-    IF p.mode = 'scarce' AND (p.multi_use OR free_stock(p_pool) > 2 * scarce_mark()) THEN
+    IF p.mode = 'scarce' AND (p.multi_use OR NOT scattered(p_pool) AND free_stock_up_to(p_pool, 2 * scarce_mark() + 1) > 2 * scarce_mark()) THEN
         UPDATE pools SET mode = 'ample' WHERE pool = p_pool;
     END IF;
     RETURN p.revision;

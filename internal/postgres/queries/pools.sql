@@ -99,7 +99,7 @@ SELECT hand_back(@pool, NULL);
 -- name: LaunchPool :exec
 UPDATE pools
    SET state = 'active', launched_at = @at::timestamptz, revision = revision + 1, version = version + 1,
-       mode = CASE WHEN multi_use OR free_stock(pool) >= scarce_mark() THEN 'ample' ELSE 'scarce' END
+       mode = CASE WHEN multi_use OR NOT scattered(pool) AND free_stock_up_to(pool, scarce_mark()) >= scarce_mark() THEN 'ample' ELSE 'scarce' END
  WHERE pool = @pool;
 
 -- name: ArchivePool :exec
