@@ -622,6 +622,7 @@ func (s *importSession) finish(ctx context.Context, q *db.Queries, step importin
 type target struct {
 	grown
 	more int64
+	at   int // among the step's, as they come
 }
 
 // targets are those of a step, by window.
@@ -631,7 +632,7 @@ type targets map[domain.Window]*target
 // their size says which code an ordinal means.
 func (s *importSession) want(t targets, w domain.Window) *target {
 	if t[w] == nil {
-		t[w] = &target{}
+		t[w] = &target{at: len(t)}
 		if !s.multiUse {
 			t[w].grown = s.lots[w]
 		}
@@ -650,6 +651,7 @@ func (s *importSession) number(ctx context.Context, t targets) error {
 	if len(fresh) == 0 {
 		return nil
 	}
+	slices.SortFunc(fresh, func(a, b *target) int { return cmp.Compare(a.at, b.at) })
 	numbers, err := s.q.LotNumbers(ctx, int32(len(fresh)))
 	if err != nil {
 		return err
