@@ -528,14 +528,16 @@ AS $$
 BEGIN
     RETURN QUERY
     SELECT k.code, c.lot, c.seq,
-           coalesce(l.import = p_task, false) OR EXISTS (SELECT FROM import_seen s WHERE s.task = p_task AND s.code = k.code COLLATE "C")
-           OR EXISTS (SELECT FROM import_moves m WHERE m.task = p_task AND m.code = k.code COLLATE "C"),
-           i.seq IS NOT NULL,
+           coalesce(l.import = p_task, false) OR s.code IS NOT NULL OR m.code IS NOT NULL, i.seq IS NOT NULL,
            l.issue_start, l.issue_end, l.available_from, l.available_till
       FROM (SELECT u.code FROM unnest(p_codes) AS u(code) ORDER BY 1) k
      CROSS JOIN LATERAL (SELECT c.lot, c.seq FROM codes c
                           WHERE c.pool = p_pool AND c.code >= k.code COLLATE "C" AND c.code <= k.code COLLATE "C" ORDER BY c.code LIMIT 1) c
      CROSS JOIN LATERAL (SELECT l.* FROM lots l WHERE l.pool = p_pool AND l.lot = c.lot OFFSET 0) l
+      LEFT JOIN LATERAL (SELECT s.code FROM import_seen s
+                          WHERE s.task = p_task AND s.code >= k.code COLLATE "C" AND s.code <= k.code COLLATE "C" ORDER BY s.code LIMIT 1) s ON true
+      LEFT JOIN LATERAL (SELECT m.code FROM import_moves m
+                          WHERE m.task = p_task AND m.code >= k.code COLLATE "C" AND m.code <= k.code COLLATE "C" ORDER BY m.code LIMIT 1) m ON true
       LEFT JOIN LATERAL (SELECT i.seq FROM issuances i WHERE i.pool = p_pool AND i.lot = c.lot AND i.seq >= c.seq AND i.seq <= c.seq
                           ORDER BY i.seq LIMIT 1) i ON true;
 END $$;
@@ -546,13 +548,15 @@ END $$;
 -- as it was granted (p_grant_nos not 0) is left out: codes of it may have moved.
 CREATE FUNCTION texts(p_pool int, p_lots int[], p_from bigint[], p_till bigint[], p_los bigint[], p_grant_nos bigint[])
 RETURNS TABLE (idx int, codes text[]) LANGUAGE sql STABLE ROWS 10
-SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_bitmapscan = off SET jit = off
+SET enable_sort = off SET enable_incremental_sort = off
 AS $$
     SELECT s.idx::int, t.codes
       FROM unnest(p_lots, p_from, p_till, p_los, p_grant_nos) WITH ORDINALITY AS s(lot, from_seq, till_seq, lo, grant_no, idx)
-     CROSS JOIN LATERAL (SELECT coalesce(array_agg(c.code ORDER BY c.seq), '{}') AS codes FROM codes c
-                          WHERE c.pool = p_pool AND c.lot = s.lot AND c.seq >= s.from_seq AND c.seq < s.till_seq) t
+     CROSS JOIN LATERAL (SELECT coalesce(array_agg(o.code), '{}') AS codes
+                           FROM (SELECT c.code FROM codes c
+                                  WHERE c.pool = p_pool AND c.lot = s.lot AND c.seq >= s.from_seq AND c.seq < s.till_seq ORDER BY c.seq OFFSET 0) o) t
      WHERE s.grant_no = 0
-        OR EXISTS (SELECT FROM runs r WHERE r.pool = p_pool AND r.lot = s.lot AND r.lo = s.lo AND r.grant_no = s.grant_no);
+        OR (SELECT r.grant_no FROM runs r WHERE r.pool = p_pool AND r.lot = s.lot AND r.lo = s.lo) = s.grant_no;
 $$;
 -- +goose StatementEnd

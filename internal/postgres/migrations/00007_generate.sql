@@ -62,9 +62,10 @@ $$;
 -- does holds the pool's lock, so that none is overlooked.
 CREATE FUNCTION lots_unmixed() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    IF EXISTS (SELECT FROM (SELECT DISTINCT pool FROM fresh) n
-                WHERE EXISTS (SELECT FROM lots l WHERE l.pool = n.pool AND l.generator IS NULL)
-                  AND EXISTS (SELECT FROM lots l WHERE l.pool = n.pool AND l.generator IS NOT NULL)) THEN
+    -- Not by a look at all lots of the pool, which may be as many as its codes.
+    IF EXISTS (SELECT FROM (SELECT DISTINCT pool, generator IS NULL AS uploaded FROM fresh) n
+                WHERE CASE WHEN n.uploaded THEN is_generated(n.pool)
+                      ELSE EXISTS (SELECT FROM lots l WHERE l.pool = n.pool AND l.generator IS NULL) END) THEN
         RAISE EXCEPTION USING ERRCODE = 'PP006', MESSAGE = 'the codes of a pool are all uploaded or all generated';
     END IF;
     RETURN NULL;
