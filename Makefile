@@ -37,6 +37,11 @@ test-kafka: ## run the tests that talk to Kafka on a real one (needs Java 17 and
 	  echo "make test-kafka: no $$tool here. It needs Java 17 or newer and Maven (Debian: apt-get install openjdk-17-jre-headless maven)" >&2; exit 1; }; done
 	PROMOPOOL_TEST_KAFKA=real go test -count=1 -p 1 -timeout 20m $(KAFKA_TESTS)
 
+.PHONY: test-live
+test-live: ## uploads, kills and moves in a live pool at full size, with figures (12 minutes)
+	PROMOPOOL_TEST_LIVE=full go test -count=1 -timeout 30m -v -run 'TestUploadLive|TestMoveLive' ./internal/e2e
+	go test -count=1 -timeout 30m -v -run 'TestImportKilled' ./internal/importing -killed-rows 1000000 -kills 20
+
 # Of SEED and EXAMPLES, and what it does, schemas/fuzz/run tells.
 .PHONY: fuzz-api
 fuzz-api: build ## fuzz the HTTP interface against openapi.yaml (needs Python 3.10)

@@ -139,7 +139,7 @@ func (i *Import) Left() (left time.Duration, ok bool) {
 	switch {
 	case i.Status.Ended():
 		return 0, true
-	case !i.moving() || i.Pace.Bytes <= 0:
+	case !i.moving() || i.Pace.Bytes <= 0 || i.BytesDone == i.Bytes: // behind the file moves are made
 		return 0, false
 	}
 	rest := float64(i.Bytes-i.BytesDone) / (i.Pace.Bytes / i.Pace.Seconds)

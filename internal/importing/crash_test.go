@@ -12,12 +12,14 @@ import (
 	"net/http/httptest"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/jackc/pgx/v5"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
@@ -253,26 +255,69 @@ func TestImportLarge(t *testing.T) {
 	}
 }
 
+var (
+	killedRows = flag.Int("killed-rows", 60_000, "new codes in the file of TestImportKilled; 1000000 for the promise")
+	kills      = flag.Int("kills", 6, "how often TestImportKilled kills; 20 for the promise")
+)
+
+// TestImportKilled: the process that imports is killed again and again, at points
+// spread over the whole of the work: the rows that add, those that name what the
+// pool has, and the moves that follow them. Two files wait for one pool.
 func TestImportKilled(t *testing.T) {
-	const n = 150_000
+	n := *killedRows
 	w := newWorld(t)
+	stop := w.run(w.store)
+	w.end(w.upload("mugs", dated("O", 0, n/5, always("2098-01-01"))).Task)
+	stop()
+	w.issue("mugs", 10)
+
+	// One in five of the old codes stays, the others move, but those that are issued.
 	file := numbered("K", n)
-	file.WriteString("K-0000001\nK-0149999\nlast")
-	task := w.upload("mugs", file).Task
-	kills := 0
-	for _, rows := range []int64{0, 1, 2_000, 50_000, 100_000} {
-		c := w.child()
-		w.until(task, func(i domain.Import) bool { return i.Added >= rows && i.Status != domain.ImportWaiting })
-		if rows == 0 { // in the middle of the first chunk, or before it
-			time.Sleep(rand.N(20 * time.Millisecond))
+	old := dated("O", 0, n/5, func(i int) string {
+		if i%5 == 0 {
+			return "2098-01-01"
 		}
+		return "2097-01-01"
+	})
+	if _, err := old.ReadString('\n'); err != nil { // its header
+		t.Fatal(err)
+	}
+	file.Write(old.Bytes())
+	file.WriteString("K-0000001;2099-12-31\nO-0000011;2096-01-01\nO-0000015;2096-01-01\nbad;x\nlast;2099-12-31")
+	first := w.upload("mugs", file).Task
+	second := w.upload("mugs", numbered("S", n/10)).Task
+	rows := int64(n + n/5 + 5)
+
+	r := rand.New(rand.NewPCG(7, uint64(n)))
+	points := make([]int64, *kills)
+	for i := range points {
+		points[i] = r.Int64N(rows)
+	}
+	slices.Sort(points)
+	for _, point := range points {
+		c := w.child()
+		w.until(first, func(i domain.Import) bool {
+			return i.Rows >= point && i.Status != domain.ImportWaiting || i.Status.Ended()
+		})
+		time.Sleep(rand.N(20 * time.Millisecond)) // in the middle of what follows
 		c.kill()
-		kills++
 		w.check()
 	}
 	w.child()
-	if i := w.end(task); i.Added != n+1 || i.Refused != 2 || i.Rows != n+3 {
-		t.Errorf("after %d kills: got %+v", kills, i)
+	i := w.end(first)
+	moved := int64(n/5 - n/25 - 8)
+	if i.Added != int64(n+1) || i.Moved != moved || i.Unchanged != int64(n/25-2) || i.Refused != 14 || i.Rows != rows {
+		t.Errorf("after %d kills: got %+v; want %d added, %d moved, %d unchanged, 14 refused", len(points), i, n+1, moved, n/25-2)
+	}
+	want := map[domain.RefusalReason]int64{domain.AlreadyIssued: 10, domain.DuplicateInFile: 3, domain.BadDate: 1}
+	if diff := cmp.Diff(want, i.Reasons); diff != "" {
+		t.Errorf("reasons (-want +got):\n%s", diff)
+	}
+	if i := w.end(second); i.Added != int64(n/10) || i.Refused != 0 {
+		t.Errorf("the second: got %+v", i)
+	}
+	if got := w.count(`SELECT count(*) FROM codes JOIN lots USING (pool, lot) WHERE issue_end = '2097-01-01'`); got != moved {
+		t.Errorf("%d codes have the dates of the file, want %d", got, moved)
 	}
 	w.settled()
 }

@@ -343,3 +343,114 @@ func TestMovesRace(t *testing.T) {
 	t.Logf("%d issued meanwhile", n)
 	w.Check()
 }
+
+// noted is an import of the pool at the end of its file, with moves of the codes
+// noted, and how they are made true.
+func (w *world) noted(id string, codes ...string) (importing.Session, func() (importing.Result, error)) {
+	w.Helper()
+	task := w.receive(id, []byte("x"))
+	s := w.claim(task)
+	now, _, err := s.Now(w.ctx())
+	if err != nil {
+		w.Fatal(err)
+	}
+	found, err := s.Find(w.ctx(), codes)
+	if err != nil || len(found) != len(codes) {
+		w.Fatalf("%d of %d codes found, %v", len(found), len(codes), err)
+	}
+	step := importing.Step{At: now, End: importing.Position{Offset: 1, Line: 1}, Done: 1, Layout: &domain.Layout{}, Rows: int64(len(codes)), Last: true}
+	end := step
+	for i, c := range codes {
+		m := importing.Move{Code: c, From: found[c].Place, Window: domain.Window{IssueEnd: time.Date(2099, 1, 1, 0, 0, 0, 0, time.UTC)}, Line: int64(i) + 1}
+		step.Moves = append(step.Moves, m)
+	}
+	if res, err := s.Commit(w.ctx(), step); err != nil || res.Status.Ended() {
+		w.Fatalf("got %+v, %v", res, err)
+	}
+	return s, func() (importing.Result, error) { return s.Move(w.ctx(), end) }
+}
+
+// TestMoveBusy: a batch that has frozen with codes of the pool in its hands keeps
+// an import from moving them, and the import nobody from the pool.
+func TestMoveBusy(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.Pool("p", 10)
+	lot := w.Int("SELECT lot FROM lots")
+	s, move := w.noted("p", fmt.Sprintf("p-%d-3", lot))
+	defer s.Close()
+	frozen, err := w.sql.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := frozen.Exec(t.Context(), "SELECT FROM runs FOR UPDATE"); err != nil {
+		t.Fatal(err)
+	}
+	start := time.Now()
+	if _, err := move(); !errors.Is(err, importing.ErrBusy) {
+		t.Fatalf("got %v, want %v", err, importing.ErrBusy)
+	}
+	if took := time.Since(start); took > time.Second {
+		t.Errorf("the pool was locked for %v", took)
+	}
+	w.Exec("SELECT FROM pools FOR UPDATE NOWAIT")
+	if err := frozen.Rollback(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if res, err := move(); err != nil || res.Moved != 1 || res.Status != domain.ImportCompleted {
+		t.Errorf("got %+v, %v", res, err)
+	}
+	w.Check()
+}
+
+// TestMoveOfMany: a draft whose codes are for many uses for a while, between the
+// row that names a code and its move. They have other places afterwards.
+func TestMoveOfMany(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	p := domain.Pool{ID: "p", CampaignID: "summer", Name: "p", Description: "for tests", ParameterName: "code", Processing: domain.Internal}
+	if _, err := w.store.CreatePool(t.Context(), "test", p, false); err != nil {
+		t.Fatal(err)
+	}
+	w.Fill("p", 10)
+	use := func(many bool) {
+		t.Helper()
+		if _, err := w.store.UpdatePool(t.Context(), "test", "p", 0, func(p domain.Pool) (domain.Pool, error) {
+			p.MultiUse = many
+			return p, nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	name := func(seq int) string { return fmt.Sprintf("p-%d-%d", w.Int("SELECT min(lot) FROM codes"), seq) }
+	codes := []string{name(2), name(5), name(7)}
+	s, move := w.noted("p", codes[0])
+	if res, err := move(); err != nil || res.Moved != 1 {
+		t.Fatalf("got %+v, %v", res, err)
+	}
+	s.Close()
+
+	s, move = w.noted("p", codes[1])
+	use(true)
+	use(false)
+	if res, err := move(); err != nil || res.Moved != 1 {
+		t.Errorf("for many uses for a while: got %+v, %v", res, err)
+	}
+	s.Close()
+	w.Check()
+
+	s, move = w.noted("p", codes[2])
+	use(true)
+	if _, err := move(); err == nil {
+		t.Error("a code for many uses has moved")
+	}
+	if _, _, err := s.Now(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if res, err := move(); err != nil || res.Refused != 1 {
+		t.Errorf("for many uses: got %+v, %v", res, err)
+	}
+	s.Close()
+	w.multi["p"] = true
+	w.Check()
+}

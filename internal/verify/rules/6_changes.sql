@@ -4,4 +4,4 @@ SELECT p.id AS pool, coalesce(l.lot, c.lot) AS lot, l.size, l.moved, c.added, c.
   FROM (SELECT pool, lot, sum(added) AS added, sum(taken) AS taken FROM lot_changes GROUP BY pool, lot) c
   FULL JOIN lots l ON l.pool = c.pool AND l.lot = c.lot
   LEFT JOIN pools p ON p.pool = coalesce(l.pool, c.pool)
- WHERE l.lot IS NULL OR l.moved <> coalesce(c.taken, 0) OR l.size <= coalesce(c.added, 0)
+ WHERE (l.lot IS NULL AND p.pool IS NOT NULL) OR l.moved <> coalesce(c.taken, 0) OR l.size <= coalesce(c.added, 0)
