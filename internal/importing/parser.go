@@ -20,8 +20,7 @@ type Position struct {
 
 // Row is a row of a file: a code with its window, or refused.
 type Row struct {
-	Line   int64 // from 1
-	End    Position
+	Line   int64  // from 1
 	Raw    string // as it came, without the line's end
 	Code   string
 	Window domain.Window
@@ -106,9 +105,7 @@ func (p *Parser) Next() (Row, error) {
 		if reason == domain.LineTooLong {
 			row.Raw = p.raw(b[:maxRaw])
 			row.Value = row.Raw
-			err := p.skipLine()
-			row.End = p.at
-			return row, err
+			return row, p.skipLine()
 		}
 		record := bytes.TrimRight(b[:size], "\r\n")
 		empty := reason == "" && allBlank(cells)
@@ -124,7 +121,6 @@ func (p *Parser) Next() (Row, error) {
 			return Row{}, err
 		}
 		if !empty {
-			row.End = p.at
 			return row, nil
 		}
 	}

@@ -310,9 +310,17 @@ func (s *Store) DeleteOrphans(ctx context.Context) error {
 }
 
 func (s *Store) deleteCodes(ctx context.Context, pool int32) error {
+	return inPieces(codesAtOnce, func() (int64, error) {
+		return s.q.DeleteCodes(ctx, db.DeleteCodesParams{Pool: pool, AtMost: codesAtOnce})
+	})
+}
+
+// inPieces repeats a transaction that removes at most so many rows until one has
+// found fewer.
+func inPieces(atMost int64, drop func() (int64, error)) error {
 	for {
-		n, err := s.q.DeleteCodes(ctx, db.DeleteCodesParams{Pool: pool, AtMost: codesAtOnce})
-		if err != nil || n < codesAtOnce {
+		n, err := drop()
+		if err != nil || n < atMost {
 			return asked(err)
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
 
 	"promopool/internal/domain"
 	"promopool/internal/postgres/internal/db"
@@ -136,10 +137,7 @@ func (s *Store) spell(ctx context.Context, pool *domain.Pool, codes []domain.Cod
 func codeRow(pool *domain.Pool, r *db.CodesAfterRow) domain.CodeRow {
 	c := domain.CodeRow{
 		Place: domain.Place{Lot: r.Lot, Seq: r.Seq}, Code: r.Code, Times: r.Times,
-		Window: domain.Window{
-			IssueStart: fromStamp(r.IssueStart), IssueEnd: fromStamp(r.IssueEnd),
-			AvailableFrom: fromStamp(r.AvailableFrom), AvailableTill: fromStamp(r.AvailableTill),
-		},
+		Window: window(r.IssueStart, r.IssueEnd, r.AvailableFrom, r.AvailableTill),
 	}
 	window := pool.Narrow(c.Window)
 	c.State = window.Unissued(fromStamp(r.AskedAt))
@@ -177,8 +175,12 @@ func (s *Store) findGenerated(ctx context.Context, pool int32, code string) (db.
 }
 
 func windowOf(l db.Lot) domain.Window {
+	return window(l.IssueStart, l.IssueEnd, l.AvailableFrom, l.AvailableTill)
+}
+
+func window(issueStart, issueEnd, availableFrom, availableTill pgtype.Timestamptz) domain.Window {
 	return domain.Window{
-		IssueStart: fromStamp(l.IssueStart), IssueEnd: fromStamp(l.IssueEnd),
-		AvailableFrom: fromStamp(l.AvailableFrom), AvailableTill: fromStamp(l.AvailableTill),
+		IssueStart: fromStamp(issueStart), IssueEnd: fromStamp(issueEnd),
+		AvailableFrom: fromStamp(availableFrom), AvailableTill: fromStamp(availableTill),
 	}
 }
