@@ -20,10 +20,12 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"promopool/internal/consumer"
+	"promopool/internal/domain"
 	"promopool/internal/exporting"
 	"promopool/internal/httpapi"
 	"promopool/internal/importing"
 	"promopool/internal/issuing"
+	"promopool/internal/outbox"
 	"promopool/internal/postgres"
 	"promopool/internal/producer"
 	"promopool/internal/topics"
@@ -139,6 +141,7 @@ func Run(ctx context.Context, c Config, ready func(httpAddr string)) error {
 	imports := importing.New(store, log, registry)
 	intake := importing.NewIntake(store, c.MaxUploadBytes, imports.Wake)
 	intake.Keep = c.KeepUploads
+	events := outbox.New(store, producer.NewEvents(publisher, eventTopics(names, described)), log, registry)
 	server := httpapi.Server(httpapi.New(httpapi.Deps{
 		Campaigns: store, Pools: store, Stocks: store, Exports: exporting.New(store), Generating: store, Metrics: registry, Log: log,
 		ImportRoutes: httpapi.ImportRoutes(intake, store, log),
@@ -150,6 +153,7 @@ func Run(ctx context.Context, c Config, ready func(httpAddr string)) error {
 	parts.Go(func() error { return imports.Run(inner) })
 	parts.Go(func() error { return housekeeping(inner, store, client, requests, registry, log) })
 	parts.Go(func() error { return replenish(inner, store, registry, log) })
+	parts.Go(func() error { return lead(inner, store, "outbox", worker, log, events.Run) })
 	parts.Go(func() error { return serve(inner, server, listener) })
 	if ready != nil {
 		ready(listener.Addr().String())
@@ -161,6 +165,18 @@ func Run(ctx context.Context, c Config, ready func(httpAddr string)) error {
 		return err
 	}
 	return nil
+}
+
+// eventTopics are the topics that events of the outbox go to.
+func eventTopics(names topics.Names, described map[string]topics.Topic) map[domain.Topic]producer.EventTopic {
+	all := map[domain.Topic]producer.EventTopic{}
+	for topic, name := range map[domain.Topic]string{
+		domain.ToCodeOutcomes: names.Outcomes, domain.ToRedemptionOutcomes: names.RedemptionOutcomes,
+		domain.ToPoolEvents: names.PoolEvents, domain.ToStaffNotifications: names.Notifications,
+	} {
+		all[topic] = producer.EventTopic{Name: name, Partitions: described[name].Partitions}
+	}
+	return all
 }
 
 // private refuses an address that others can reach: the interface asks nobody

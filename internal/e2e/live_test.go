@@ -314,7 +314,7 @@ func TestUploadLive(t *testing.T) {
 func TestMoveLive(t *testing.T) {
 	for _, order := range []string{"InOrder", "Shuffled"} {
 		t.Run(order, func(t *testing.T) {
-			rate, codes, calm := sized(1000, 5000), sized(60_000, 1_600_000), time.Duration(sized(2, 10))*time.Second
+			rate, codes, calm := sized(1000, 5000), sized(60_000, 1_100_000), time.Duration(sized(2, 10))*time.Second
 			w := newWorld(t)
 			const before, later = "2098-01-01T00:00:00Z", "2099-01-01T00:00:00Z"
 			w.Draft("p")
@@ -329,8 +329,8 @@ func TestMoveLive(t *testing.T) {
 			marks := []time.Time{time.Now()}
 			time.Sleep(calm)
 
-			// Every second code, so that what stays lies in pieces; of those that are
-			// issued last, so that most can be moved.
+			// Every second code, so that what stays lies in pieces; from where issuing
+			// stands to the end, so that the two race.
 			named := sized(30_000, 500_000)
 			numbers := make([]int, 0, named)
 			for i := codes - 2*named; i < codes; i += 2 {

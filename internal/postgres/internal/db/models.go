@@ -145,6 +145,12 @@ type Issuance struct {
 	Context    []byte
 }
 
+type Lease struct {
+	Name   string
+	Holder string
+	Until  pgtype.Timestamptz
+}
+
 type Lot struct {
 	Pool          int32
 	Lot           int32
@@ -168,6 +174,18 @@ type LotChange struct {
 	Revision int64
 	Added    int64
 	Taken    int64
+}
+
+type Outbox struct {
+	No          int64
+	Topic       string
+	Key         []byte
+	ID          string
+	Type        string
+	At          pgtype.Timestamptz
+	Subject     string
+	Value       []byte
+	Traceparent *string
 }
 
 type Partition struct {

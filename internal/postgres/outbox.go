@@ -1,0 +1,67 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"promopool/internal/domain"
+	"promopool/internal/postgres/internal/db"
+)
+
+// addEvents puts events into the outbox, in the transaction that makes true what
+// they tell. It comes last in the order of locks.
+func addEvents(ctx context.Context, q *db.Queries, events ...domain.Event) error {
+	for _, e := range events {
+		params := db.AddEventParams{
+			Topic: string(e.Topic), Key: []byte(e.Key), ID: e.ID, Type: e.Type, At: stamp(e.At), Subject: e.PoolID, Value: e.Value,
+		}
+		if e.Traceparent != "" {
+			params.Traceparent = &e.Traceparent
+		}
+		if err := q.AddEvent(ctx, params); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Unpublished returns the first events that are not known to be published.
+func (s *Store) Unpublished(ctx context.Context, atMost int) ([]domain.Event, error) {
+	rows, err := s.q.Unpublished(ctx, int32(atMost))
+	if err != nil {
+		return nil, asked(err)
+	}
+	events := make([]domain.Event, len(rows))
+	for i, r := range rows {
+		events[i] = domain.Event{
+			No: r.No, Topic: domain.Topic(r.Topic), Key: string(r.Key), ID: r.ID, Type: r.Type, At: fromStamp(r.At), PoolID: r.Subject, Value: r.Value,
+		}
+		if r.Traceparent != nil {
+			events[i].Traceparent = *r.Traceparent
+		}
+	}
+	return events, nil
+}
+
+// Published forgets events that Kafka has.
+func (s *Store) Published(ctx context.Context, numbers []int64) error {
+	return asked(s.q.DeletePublished(ctx, numbers))
+}
+
+// TakeLease makes the holder the one who does what the name says, for so long,
+// and reports whether it is. The holder takes it again before that is over.
+func (s *Store) TakeLease(ctx context.Context, name, holder string, long time.Duration) (bool, error) {
+	taken, err := s.q.TakeLease(ctx, db.TakeLeaseParams{Name: name, Holder: holder, Seconds: long.Seconds()})
+	if errors.Is(err, pgx.ErrNoRows) {
+		return false, nil
+	}
+	return taken, asked(err)
+}
+
+// DropLease lets the next one have it at once.
+func (s *Store) DropLease(ctx context.Context, name, holder string) error {
+	return asked(s.q.DropLease(ctx, db.DropLeaseParams{Name: name, Holder: holder}))
+}

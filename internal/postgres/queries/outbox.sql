@@ -1,0 +1,22 @@
+-- Events on their way to Kafka, and who carries them.
+
+-- name: AddEvent :exec
+INSERT INTO outbox (topic, key, id, type, at, subject, value, traceparent)
+VALUES (@topic, @key, @id, @type, @at, @subject, @value, @traceparent);
+
+-- name: Unpublished :many
+SELECT * FROM outbox ORDER BY no LIMIT @at_most;
+
+-- name: DeletePublished :exec
+DELETE FROM outbox WHERE no = ANY (@numbers::bigint[]);
+
+-- Takes a lease that is free, over, or the holder's own.
+-- name: TakeLease :one
+INSERT INTO leases AS l (name, holder, until)
+VALUES (@name, @holder, clock_timestamp() + make_interval(secs => @seconds::float8))
+ON CONFLICT (name) DO UPDATE SET holder = EXCLUDED.holder, until = EXCLUDED.until
+ WHERE l.holder = EXCLUDED.holder OR l.until <= clock_timestamp()
+RETURNING true;
+
+-- name: DropLease :exec
+DELETE FROM leases WHERE name = @name AND holder = @holder;
