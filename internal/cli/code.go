@@ -53,7 +53,7 @@ func (p *program) codeCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "code POOL CODE",
 		Short:   "Look a code up: its state, its dates, who has it",
-		Long:    "code looks one code up; code export writes all codes of a pool. A pool that is named\nexport is looked into by promopool code -- export CODE.",
+		Long:    "code looks one code up; code redeem and code check try it, code export writes all codes of\na pool. A pool that is named like one of them is looked into by promopool code -- export CODE.",
 		Example: "  promopool code beach SUN-4711\n  promopool code export beach --state issued -o issued.csv",
 		Args:    cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -68,7 +68,7 @@ func (p *program) codeCommand() *cobra.Command {
 		},
 	}
 	r.flags(cmd.Flags())
-	cmd.AddCommand(p.codeExportCommand())
+	cmd.AddCommand(p.codeRedeemCommand(), p.codeCheckCommand(), p.codeExportCommand())
 	return cmd
 }
 

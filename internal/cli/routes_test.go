@@ -21,35 +21,39 @@ import (
 
 // commands are a call of promopool for every route under /v1.
 var commands = map[string]string{
-	"POST /v1/campaigns":                        "campaign create Summer",
-	"GET /v1/campaigns":                         "campaign list",
-	"GET /v1/campaigns/{id}":                    "campaign get summer",
-	"PATCH /v1/campaigns/{id}":                  "campaign rename summer Winter",
-	"DELETE /v1/campaigns/{id}":                 "campaign delete summer",
-	"GET /v1/campaigns/{id}/history":            "campaign history summer",
-	"POST /v1/pools":                            "pool create Beach --campaign summer",
-	"GET /v1/pools":                             "pool list",
-	"GET /v1/pools/{id}":                        "pool get beach",
-	"PATCH /v1/pools/{id}":                      "pool set beach --description ten",
-	"DELETE /v1/pools/{id}":                     "pool delete beach",
-	"POST /v1/pools/{id}/launch":                "launch beach",
-	"POST /v1/pools/{id}/archive":               "pool archive beach",
-	"GET /v1/pools/{id}/history":                "pool history beach",
-	"GET /v1/pools/{id}/stock":                  "stock beach",
-	"POST /v1/pools/{id}/imports":               "import beach FILE --no-wait",
-	"GET /v1/pools/{id}/imports":                "imports list beach",
-	"GET /v1/imports":                           "imports list",
-	"GET /v1/imports/{task}":                    "imports show 1",
-	"POST /v1/imports/{task}/cancel":            "imports cancel 1",
-	"GET /v1/imports/{task}/file":               "imports file 1",
-	"GET /v1/imports/{task}/rejected.csv":       "imports rejected 1",
-	"GET /v1/import-template.csv":               "import --template csv",
-	"GET /v1/import-template.xlsx":              "import --template xlsx",
-	"POST /v1/pools/{id}/generate":              "generate beach --count 5",
-	"GET /v1/pools/{id}/space":                  "space beach",
-	"GET /v1/pools/{id}/codes.csv":              "code export beach",
-	"GET /v1/pools/{id}/codes/{code}":           "code beach SUN-1",
-	"GET /v1/pools/{id}/issuances/{request_id}": "issuance beach request-1",
+	"POST /v1/campaigns":                                       "campaign create Summer",
+	"GET /v1/campaigns":                                        "campaign list",
+	"GET /v1/campaigns/{id}":                                   "campaign get summer",
+	"PATCH /v1/campaigns/{id}":                                 "campaign rename summer Winter",
+	"DELETE /v1/campaigns/{id}":                                "campaign delete summer",
+	"GET /v1/campaigns/{id}/history":                           "campaign history summer",
+	"POST /v1/pools":                                           "pool create Beach --campaign summer",
+	"GET /v1/pools":                                            "pool list",
+	"GET /v1/pools/{id}":                                       "pool get beach",
+	"PATCH /v1/pools/{id}":                                     "pool set beach --description ten",
+	"DELETE /v1/pools/{id}":                                    "pool delete beach",
+	"POST /v1/pools/{id}/launch":                               "launch beach",
+	"POST /v1/pools/{id}/archive":                              "pool archive beach",
+	"GET /v1/pools/{id}/history":                               "pool history beach",
+	"GET /v1/pools/{id}/stock":                                 "stock beach",
+	"POST /v1/pools/{id}/imports":                              "import beach FILE --no-wait",
+	"GET /v1/pools/{id}/imports":                               "imports list beach",
+	"GET /v1/imports":                                          "imports list",
+	"GET /v1/imports/{task}":                                   "imports show 1",
+	"POST /v1/imports/{task}/cancel":                           "imports cancel 1",
+	"GET /v1/imports/{task}/file":                              "imports file 1",
+	"GET /v1/imports/{task}/rejected.csv":                      "imports rejected 1",
+	"GET /v1/import-template.csv":                              "import --template csv",
+	"GET /v1/import-template.xlsx":                             "import --template xlsx",
+	"POST /v1/pools/{id}/generate":                             "generate beach --count 5",
+	"GET /v1/pools/{id}/space":                                 "space beach",
+	"GET /v1/pools/{id}/codes.csv":                             "code export beach",
+	"GET /v1/pools/{id}/codes/{code}":                          "code beach SUN-1",
+	"GET /v1/pools/{id}/issuances/{request_id}":                "issuance beach request-1",
+	"POST /v1/pools/{id}/codes/{code}/redeem":                  "code redeem beach SUN-1",
+	"POST /v1/pools/{id}/codes/{code}/check":                   "code check beach SUN-1",
+	"GET /v1/pools/{id}/redemptions/{redemption_id}":           "redemption show beach r-1",
+	"POST /v1/pools/{id}/redemptions/{redemption_id}/rollback": "redemption rollback beach r-1",
 }
 
 // notAsked are routes that programs ask, not people.
@@ -143,7 +147,7 @@ func TestAnswersForPrograms(t *testing.T) {
 	defer server.Close()
 	t.Setenv("PROMOPOOL_SERVER", server.URL)
 	c := &counter{t: t}
-	for _, line := range []string{"pool get beach", "launch beach", "imports show 1", "imports cancel 1", "issuance beach r", "code beach c", "space beach", "generate beach --count 1", "stock beach"} {
+	for _, line := range []string{"pool get beach", "launch beach", "imports show 1", "imports cancel 1", "issuance beach r", "code beach c", "code redeem beach c", "redemption show beach r", "space beach", "generate beach --count 1", "stock beach"} {
 		out, _ := c.Run(done, append(words(line), "--json")...)
 		var tight bytes.Buffer
 		if err := json.Compact(&tight, []byte(out)); err != nil || tight.String() != answer {

@@ -74,7 +74,7 @@ func AppendRedemptionRejected(b []byte, r *Redemption) []byte {
 
 // appendAsked appends what answers repeat of the request, but for the context.
 func appendAsked(b []byte, r *Redemption) []byte {
-	b = appendString(append(b, `{"redemption_id":`...), r.RedemptionID)
+	b = appendOptional(append(b, `{"redemption_id":`...), r.RedemptionID) // a check has none
 	b = appendString(append(b, `,"pool_id":`...), r.PoolID)
 	b = appendString(append(b, `,"code":`...), r.Code)
 	b = appendOptional(append(b, `,"customer_id":`...), r.CustomerID)

@@ -2,8 +2,12 @@ package domain
 
 import (
 	"crypto/sha256"
+	"errors"
 	"time"
 )
+
+// ErrNotRedeemed is returned to who rolls a rejected redemption back.
+var ErrNotRedeemed = errors.New("the redemption was rejected: there is nothing to roll back")
 
 // RedemptionRequest asks to redeem a code (event redemption.requested). A
 // redemption_id belongs to its pool.

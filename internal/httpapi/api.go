@@ -18,6 +18,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"promopool/internal/domain"
+	"promopool/internal/guesses"
 )
 
 // Campaigns is what the interface needs of the store for campaigns. A change is
@@ -68,6 +69,8 @@ type Deps struct {
 	Stocks     Stocks
 	Exports    Exports
 	Generating Generating
+	Redeeming  Redeeming
+	Guesses    *guesses.Guard
 	Metrics    prometheus.Registerer
 	Log        zerolog.Logger
 
@@ -88,6 +91,7 @@ func New(d Deps) http.Handler {
 	a.poolRoutes(mux)
 	a.stockRoutes(mux)
 	a.generateRoutes(mux)
+	a.redemptionRoutes(mux)
 	if d.ImportRoutes != nil {
 		d.ImportRoutes(mux)
 	}

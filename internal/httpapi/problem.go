@@ -37,6 +37,9 @@ var (
 	guessable    = kind{"guessable", http.StatusUnprocessableEntity, "Codes could be guessed"}
 	patternMeets = kind{"pattern-meets", http.StatusUnprocessableEntity, "Two patterns could spell one code"}
 	keyReused    = kind{"idempotency-key-reused", http.StatusUnprocessableEntity, "The key belongs to another request"}
+	notRedeemed  = kind{"redemption-rejected", http.StatusConflict, "The code is not redeemed"}
+	noRedemption = kind{"not-redeemed", http.StatusConflict, "The redemption was rejected"}
+	tooManyTries = kind{"too-many-tries", http.StatusTooManyRequests, "Too many tries have failed"}
 	stale        = kind{"stale", http.StatusPreconditionFailed, "It was changed meanwhile"}
 	unavailable  = kind{"unavailable", http.StatusServiceUnavailable, "Not possible at the moment"}
 	unsure       = kind{"outcome-unknown", http.StatusServiceUnavailable, "Whether the change was made is not known"}
@@ -87,6 +90,7 @@ var meanings = []struct {
 	{domain.ErrKeyReused, keyReused, ""},
 	{domain.ErrNotFound, notFound, "there is none with this id: look it up in the list, and mind that ids can be changed"},
 	{domain.ErrTaken, idTaken, ""},
+	{domain.ErrNotRedeemed, noRedemption, ""},
 	{domain.ErrState, wrongState, "a draft can be launched or deleted, an active pool archived: read the pool to see what it is"},
 	{domain.ErrStale, stale, ""},
 	{domain.ErrInUse, inUse, "delete or move its pools first"},

@@ -36,7 +36,7 @@ func (a *audit) mark(ctx context.Context) error {
 		return err
 	}
 	a.stream = req.Stream
-	if a.committed, err = a.groupOffsets(ctx, req.Partitions); err != nil {
+	if a.committed, err = a.groupOffsets(ctx, a.names.IssuingGroup, a.names.Requests, req.Partitions); err != nil {
 		return err
 	}
 	for _, l := range []struct {
@@ -60,7 +60,7 @@ func (a *audit) mark(ctx context.Context) error {
 }
 
 // groupOffsets returns 0 where the group has committed nothing.
-func (a *audit) groupOffsets(ctx context.Context, partitions int) ([]int64, error) {
+func (a *audit) groupOffsets(ctx context.Context, group, topic string, partitions int) ([]int64, error) {
 	all := make([]int, partitions)
 	for p := range all {
 		all[p] = p
@@ -68,7 +68,7 @@ func (a *audit) groupOffsets(ctx context.Context, partitions int) ([]int64, erro
 	var res *kafka.OffsetFetchResponse
 	err := patiently(ctx, func() (err error) {
 		res, err = a.config.Client.OffsetFetch(ctx, &kafka.OffsetFetchRequest{
-			GroupID: a.names.IssuingGroup, Topics: map[string][]int{a.names.Requests: all},
+			GroupID: group, Topics: map[string][]int{topic: all},
 		})
 		if err == nil {
 			err = res.Error
@@ -79,12 +79,12 @@ func (a *audit) groupOffsets(ctx context.Context, partitions int) ([]int64, erro
 		return make([]int64, partitions), nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("offsets of group %s: %w", a.names.IssuingGroup, err)
+		return nil, fmt.Errorf("offsets of group %s: %w", group, err)
 	}
 	offsets := make([]int64, partitions)
-	for _, p := range res.Topics[a.names.Requests] {
+	for _, p := range res.Topics[topic] {
 		if p.Error != nil {
-			return nil, fmt.Errorf("offset of group %s, partition %d: %w", a.names.IssuingGroup, p.Partition, p.Error)
+			return nil, fmt.Errorf("offset of group %s, partition %d: %w", group, p.Partition, p.Error)
 		}
 		offsets[p.Partition] = max(p.CommittedOffset, 0)
 	}

@@ -20,6 +20,12 @@ var lotsSQL string
 //go:embed bounds.sql
 var boundsSQL string
 
+//go:embed redemptions.sql
+var redemptionTables string
+
+//go:embed answers.sql
+var answersSQL string
+
 //go:embed rules/*.sql
 var ruleFiles embed.FS
 
@@ -36,6 +42,7 @@ var invariants = []struct {
 	{6, "Exact stock"},
 	{7, `No false "exhausted"`},
 	{8, "Windows and states hold"},
+	{9, "Redemptions hold"},
 }
 
 // rule is a query whose rows are violations of an invariant. Its file begins

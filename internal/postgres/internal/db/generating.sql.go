@@ -21,7 +21,7 @@ func (q *Queries) DropReplenishment(ctx context.Context, pool int32) error {
 }
 
 const FindGenerated = `-- name: FindGenerated :one
-SELECT coalesce(n.number - l.gen_from, 0)::bigint AS seq, l.pool, l.lot, l.size, l.done, l.issue_start, l.issue_end, l.available_from, l.available_till, l.import, l.revision, l.created_at, l.moved, l.generator, l.gen_from,
+SELECT coalesce(n.number - l.gen_from, 0)::bigint AS seq, l.pool, l.lot, l.size, l.done, l.issue_start, l.issue_end, l.available_from, l.available_till, l.import, l.revision, l.created_at, l.moved, l.generator, l.gen_from, l.withdrawn,
        coalesce(i.request_id, '') AS request_id, coalesce(i.customer_id, '') AS customer_id,
        i.issued_at, i.valid_from, i.valid_until, statement_timestamp()::timestamptz AS asked_at
   FROM (SELECT $1::bigint AS number) n
@@ -68,6 +68,7 @@ func (q *Queries) FindGenerated(ctx context.Context, arg FindGeneratedParams) (F
 		&i.Lot.Moved,
 		&i.Lot.Generator,
 		&i.Lot.GenFrom,
+		&i.Lot.Withdrawn,
 		&i.RequestID,
 		&i.CustomerID,
 		&i.IssuedAt,
@@ -126,7 +127,7 @@ func (q *Queries) GenerateLot(ctx context.Context, arg GenerateLotParams) (int64
 }
 
 const GenerationByKey = `-- name: GenerationByKey :one
-SELECT i.task, i.pattern, i.alphabet, i.added, l.pool, l.lot, l.size, l.done, l.issue_start, l.issue_end, l.available_from, l.available_till, l.import, l.revision, l.created_at, l.moved, l.generator, l.gen_from
+SELECT i.task, i.pattern, i.alphabet, i.added, l.pool, l.lot, l.size, l.done, l.issue_start, l.issue_end, l.available_from, l.available_till, l.import, l.revision, l.created_at, l.moved, l.generator, l.gen_from, l.withdrawn
   FROM imports i JOIN lots l ON l.pool = i.pool AND l.import = i.task
  WHERE i.pool = $1 AND i.idempotency_key = $2::text
 `
@@ -167,6 +168,7 @@ func (q *Queries) GenerationByKey(ctx context.Context, arg GenerationByKeyParams
 		&i.Lot.Moved,
 		&i.Lot.Generator,
 		&i.Lot.GenFrom,
+		&i.Lot.Withdrawn,
 	)
 	return i, err
 }

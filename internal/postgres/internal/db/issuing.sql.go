@@ -168,7 +168,7 @@ func (q *Queries) Enter(ctx context.Context, arg EnterParams) error {
 }
 
 const FirstFree = `-- name: FirstFree :many
-SELECT f.idx::bigint AS idx, l.pool, l.lot, l.size, l.done, l.issue_start, l.issue_end, l.available_from, l.available_till, l.import, l.revision, l.created_at, l.moved, l.generator, l.gen_from, f.lo::bigint AS lo, f.next::bigint AS next, f.hi::bigint AS hi, f.grant_no::bigint AS grant_no
+SELECT f.idx::bigint AS idx, l.pool, l.lot, l.size, l.done, l.issue_start, l.issue_end, l.available_from, l.available_till, l.import, l.revision, l.created_at, l.moved, l.generator, l.gen_from, l.withdrawn, f.lo::bigint AS lo, f.next::bigint AS next, f.hi::bigint AS hi, f.grant_no::bigint AS grant_no
   FROM first_free($1::int[], $2::int[], $3::timestamptz) AS f
   JOIN lots l ON l.pool = f.pool AND l.lot = f.lot
  ORDER BY idx
@@ -214,6 +214,7 @@ func (q *Queries) FirstFree(ctx context.Context, arg FirstFreeParams) ([]FirstFr
 			&i.Lot.Moved,
 			&i.Lot.Generator,
 			&i.Lot.GenFrom,
+			&i.Lot.Withdrawn,
 			&i.Lo,
 			&i.Next,
 			&i.Hi,
@@ -318,7 +319,7 @@ func (q *Queries) HeldOf(ctx context.Context, arg HeldOfParams) ([]HeldOfRow, er
 }
 
 const HeldRuns = `-- name: HeldRuns :many
-SELECT p.pool, p.id, p.campaign, p.name, p.description, p.parameter_name, p.notify_below, p.notify, p.multi_use, p.check_issued, p.validity, p.processing, p.state, p.mode, p.grant_no, p.revision, p.version, p.created_at, p.launched_at, p.archived_at, p.issue_start, p.issue_end, c.id AS campaign_id, l.pool, l.lot, l.size, l.done, l.issue_start, l.issue_end, l.available_from, l.available_till, l.import, l.revision, l.created_at, l.moved, l.generator, l.gen_from, r.lo, r.next, r.hi, r.grant_no
+SELECT p.pool, p.id, p.campaign, p.name, p.description, p.parameter_name, p.notify_below, p.notify, p.multi_use, p.check_issued, p.validity, p.processing, p.state, p.mode, p.grant_no, p.revision, p.version, p.created_at, p.launched_at, p.archived_at, p.issue_start, p.issue_end, p.redemption_limit, p.redemption_limit_per_customer, c.id AS campaign_id, l.pool, l.lot, l.size, l.done, l.issue_start, l.issue_end, l.available_from, l.available_till, l.import, l.revision, l.created_at, l.moved, l.generator, l.gen_from, l.withdrawn, r.lo, r.next, r.hi, r.grant_no
   FROM runs r
   JOIN pools p ON p.pool = r.pool
   JOIN campaigns c ON c.campaign = p.campaign
@@ -369,6 +370,8 @@ func (q *Queries) HeldRuns(ctx context.Context, partition *int32) ([]HeldRunsRow
 			&i.Pool.ArchivedAt,
 			&i.Pool.IssueStart,
 			&i.Pool.IssueEnd,
+			&i.Pool.RedemptionLimit,
+			&i.Pool.RedemptionLimitPerCustomer,
 			&i.CampaignID,
 			&i.Lot.Pool,
 			&i.Lot.Lot,
@@ -384,6 +387,7 @@ func (q *Queries) HeldRuns(ctx context.Context, partition *int32) ([]HeldRunsRow
 			&i.Lot.Moved,
 			&i.Lot.Generator,
 			&i.Lot.GenFrom,
+			&i.Lot.Withdrawn,
 			&i.Lo,
 			&i.Next,
 			&i.Hi,
@@ -500,7 +504,7 @@ func (q *Queries) LookUp(ctx context.Context, arg LookUpParams) ([]LookUpRow, er
 }
 
 const LotsOf = `-- name: LotsOf :many
-SELECT pool, lot, size, done, issue_start, issue_end, available_from, available_till, import, revision, created_at, moved, generator, gen_from FROM lots WHERE pool = $1 AND lot = ANY ($2::int[])
+SELECT pool, lot, size, done, issue_start, issue_end, available_from, available_till, import, revision, created_at, moved, generator, gen_from, withdrawn FROM lots WHERE pool = $1 AND lot = ANY ($2::int[])
 `
 
 type LotsOfParams struct {
@@ -532,6 +536,7 @@ func (q *Queries) LotsOf(ctx context.Context, arg LotsOfParams) ([]Lot, error) {
 			&i.Moved,
 			&i.Generator,
 			&i.GenFrom,
+			&i.Withdrawn,
 		); err != nil {
 			return nil, err
 		}
@@ -579,7 +584,7 @@ func (q *Queries) PartitionByNumber(ctx context.Context, arg PartitionByNumberPa
 }
 
 const PoolsByID = `-- name: PoolsByID :many
-SELECT p.pool, p.id, p.campaign, p.name, p.description, p.parameter_name, p.notify_below, p.notify, p.multi_use, p.check_issued, p.validity, p.processing, p.state, p.mode, p.grant_no, p.revision, p.version, p.created_at, p.launched_at, p.archived_at, p.issue_start, p.issue_end, c.id AS campaign_id
+SELECT p.pool, p.id, p.campaign, p.name, p.description, p.parameter_name, p.notify_below, p.notify, p.multi_use, p.check_issued, p.validity, p.processing, p.state, p.mode, p.grant_no, p.revision, p.version, p.created_at, p.launched_at, p.archived_at, p.issue_start, p.issue_end, p.redemption_limit, p.redemption_limit_per_customer, c.id AS campaign_id
   FROM pools p JOIN campaigns c ON c.campaign = p.campaign
  WHERE p.id = ANY ($1::text[])
 `
@@ -621,6 +626,8 @@ func (q *Queries) PoolsByID(ctx context.Context, ids []string) ([]PoolsByIDRow, 
 			&i.Pool.ArchivedAt,
 			&i.Pool.IssueStart,
 			&i.Pool.IssueEnd,
+			&i.Pool.RedemptionLimit,
+			&i.Pool.RedemptionLimitPerCustomer,
 			&i.CampaignID,
 		); err != nil {
 			return nil, err

@@ -89,7 +89,7 @@ func (q *Queries) CodesAfter(ctx context.Context, arg CodesAfterParams) ([]Codes
 }
 
 const FindCode = `-- name: FindCode :one
-SELECT c.seq, l.pool, l.lot, l.size, l.done, l.issue_start, l.issue_end, l.available_from, l.available_till, l.import, l.revision, l.created_at, l.moved, l.generator, l.gen_from,
+SELECT c.seq, l.pool, l.lot, l.size, l.done, l.issue_start, l.issue_end, l.available_from, l.available_till, l.import, l.revision, l.created_at, l.moved, l.generator, l.gen_from, l.withdrawn,
        coalesce(i.request_id, '') AS request_id, coalesce(i.customer_id, '') AS customer_id,
        i.issued_at, i.valid_from, i.valid_until, statement_timestamp()::timestamptz AS asked_at
   FROM codes c
@@ -134,6 +134,7 @@ func (q *Queries) FindCode(ctx context.Context, arg FindCodeParams) (FindCodeRow
 		&i.Lot.Moved,
 		&i.Lot.Generator,
 		&i.Lot.GenFrom,
+		&i.Lot.Withdrawn,
 		&i.RequestID,
 		&i.CustomerID,
 		&i.IssuedAt,
