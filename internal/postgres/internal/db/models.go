@@ -17,6 +17,15 @@ type Batch struct {
 	Evidence    []byte
 }
 
+type Block struct {
+	Pool  int32
+	Lot   int32
+	Seq   int64
+	At    pgtype.Timestamptz
+	Actor string
+	Note  string
+}
+
 type Campaign struct {
 	Campaign  int32
 	ID        string
@@ -29,6 +38,18 @@ type Code struct {
 	Lot  int32
 	Seq  int64
 	Code string
+}
+
+type CodeHistory struct {
+	Entry     int64
+	Pool      int32
+	Lot       int32
+	Seq       int64
+	At        pgtype.Timestamptz
+	Actor     string
+	Action    string
+	Note      string
+	RequestID *string
 }
 
 type Generator struct {
@@ -166,14 +187,17 @@ type Lot struct {
 	Moved         int64
 	Generator     pgtype.UUID
 	GenFrom       *int64
+	Withdrawn     int64
+	Blocked       int64
 }
 
 type LotChange struct {
-	Pool     int32
-	Lot      int32
-	Revision int64
-	Added    int64
-	Taken    int64
+	Pool      int32
+	Lot       int32
+	Revision  int64
+	Added     int64
+	Taken     int64
+	Withdrawn int64
 }
 
 type Outbox struct {
@@ -196,6 +220,14 @@ type Partition struct {
 	Worker     string
 	BatchNo    int64
 	NextOffset int64
+}
+
+type Pass struct {
+	Pool   int32
+	Lot    int32
+	Seq    int64
+	Passed int64
+	Since  *int64
 }
 
 type Pool struct {
@@ -250,4 +282,12 @@ type Service struct {
 	One        bool
 	Partitions int32
 	Gate       *string
+}
+
+type Withdrawn struct {
+	Pool int32
+	Lot  int32
+	Seq  int64
+	Why  string
+	At   pgtype.Timestamptz
 }
