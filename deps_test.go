@@ -20,6 +20,11 @@ const module = "promopool/"
 var imports = map[string][]string{
 	"cmd/promopool": {"internal/cli"},
 
+	// Programs of others would have nothing of ours but schemas/.
+	"examples/analytics": {},
+	"examples/mailer":    {},
+	"examples/workflow":  {},
+
 	"internal/cli": {"internal/app", "internal/bench", "internal/consumer", "internal/demo", "internal/devstack", "internal/domain", "internal/guesses", "internal/load", "internal/postgres", "internal/producer", "internal/tail", "internal/topics", "internal/verify"},
 	"internal/app": {"internal/consumer", "internal/domain", "internal/exporting", "internal/guesses", "internal/httpapi", "internal/importing", "internal/issuing", "internal/outbox", "internal/postgres", "internal/producer", "internal/redeeming", "internal/topics"},
 
@@ -64,6 +69,7 @@ var imports = map[string][]string{
 // module or of a folder in one. A library without a row is anybody's.
 var owners = map[string][]string{
 	"github.com/segmentio/kafka-go": {
+		"examples/analytics", "examples/mailer", "examples/workflow",
 		"internal/app", "internal/bench", "internal/consumer", "internal/devstack", "internal/kafkatest", "internal/load", "internal/producer", "internal/tail", "internal/topics", "internal/verify",
 	},
 	"github.com/jackc/pgx/v5": {

@@ -19,7 +19,7 @@ func (s *Store) Stock(ctx context.Context, poolID string) (domain.Stock, error) 
 	}
 	r, err := s.q.Stock(ctx, pool.Key)
 	return domain.Stock{
-		Total: r.Total, Available: r.Available, Scheduled: r.Scheduled, Held: r.Held, Issued: r.Issued, Expired: r.Expired,
+		Total: r.Total, Available: r.Available, Scheduled: r.Scheduled, Held: r.Held, Issued: r.Issued, Expired: r.Expired, Withdrawn: r.Withdrawn,
 	}, asked(err)
 }
 

@@ -233,6 +233,46 @@ func TestBroken(t *testing.T) {
 		{"OtherWindows", func(w *world) {
 			w.exec("UPDATE runs SET issue_end = clock_timestamp() WHERE pool = $1", w.later.Key)
 		}, []string{"6 run"}},
+		{"WithdrawnIssued", func(w *world) {
+			w.exec("INSERT INTO issuances (pool, lot, seq, issued_at, valid_from, request_id, customer_id) SELECT pool, lot, seq, $2, $2, 'thief', 'c' FROM withdrawn WHERE pool = $1 AND seq = 1", w.barred.Key, w.now)
+		}, []string{"6 count", "6 withdrawn"}},
+		{"WithdrawnFree", func(w *world) {
+			w.exec("INSERT INTO runs (pool, lot, lo, next, hi, grant_no) SELECT pool, lot, seq, seq, seq + 1, 0 FROM withdrawn WHERE pool = $1 AND seq = 2", w.barred.Key)
+		}, []string{"6 sum", "6 withdrawn"}},
+		{"WithdrawnLost", func(w *world) {
+			w.exec("DELETE FROM withdrawn WHERE pool = $1 AND seq = 1", w.barred.Key)
+		}, []string{"6 blocked", "6 withheld"}},
+		{"WithdrawnUncounted", func(w *world) {
+			w.exec("UPDATE lots SET withdrawn = withdrawn - 1 WHERE pool = $1", w.barred.Key)
+		}, []string{"6 changes", "6 sum", "6 withheld"}},
+		{"WithdrawnFromNowhere", func(w *world) {
+			w.exec("UPDATE withdrawn SET lot = 9999, why = 'redeemed' WHERE pool = $1 AND seq = 1", w.barred.Key)
+		}, []string{"6 blocked", "6 withdrawn", "6 withheld"}},
+		{"BlockLost", func(w *world) {
+			w.exec("DELETE FROM blocks WHERE pool = $1 AND seq = 1", w.barred.Key)
+		}, []string{"6 withdrawn"}},
+		{"BlockOfNothing", func(w *world) {
+			w.exec("INSERT INTO blocks (pool, lot, seq, at, actor, note) VALUES ($1, $2, 0, now(), 'anna', '')", w.later.Key, w.lots["later"])
+		}, []string{"6 blocked"}},
+		{"BlockLostMultiUse", func(w *world) {
+			w.exec("DELETE FROM blocks WHERE pool = $1", w.shared.Key)
+		}, []string{"6 blocked", "6 withheld"}},
+		{"PassedUncounted", func(w *world) {
+			w.exec("UPDATE passes SET passed = passed - 1 WHERE pool = $1 AND seq = 0", w.shared.Key)
+		}, []string{"6 count"}},
+		{"NotPassedOver", func(w *world) {
+			w.issue(w.send(0, request("shared", "h-8", "c-1")), w.shared, w.lots["shared"])
+		}, []string{"6 count"}},
+		{"IssuedWhileBlocked", func(w *world) {
+			w.exec("UPDATE code_history SET at = $2 WHERE pool = $1 AND seq = 1 AND action = 'blocked'", w.shared.Key, w.now.Add(-time.Minute))
+		}, []string{"8 blocked"}},
+		{"BlockedAfterExhausted", func(w *world) {
+			// The pool had the code by the revision at which it was refused.
+			w.exec("UPDATE lot_changes SET revision = revision + 100 WHERE pool = $1 AND withdrawn > 0", w.barred.Key)
+		}, []string{"7 left"}},
+		{"BlockedAfterExhaustedMultiUse", func(w *world) {
+			w.exec("UPDATE lot_changes SET revision = revision + 100 WHERE pool = $1 AND withdrawn > 0", w.shared.Key)
+		}, []string{"7 left"}},
 		{"GrownBeforeExhausted", func(w *world) {
 			// The pool had the code by the revision at which it was refused.
 			w.grow(w.dry)

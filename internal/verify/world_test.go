@@ -47,13 +47,13 @@ type world struct {
 	keys [partitions]int   // partitions.partition
 
 	// what good leaves
-	summer, dry, later, many, season, made *domain.Pool
-	first                                  delivery         // of r-1
-	r1, r2                                 *domain.Issuance // of pool summer
-	refused                                delivery         // exhausted
-	refusedAt                              time.Time
-	flying                                 delivery         // decided, the group's offset does not say so
-	lots                                   map[string]int32 // the first of each pool
+	summer, dry, later, many, season, made, barred, shared *domain.Pool
+	first                                                  delivery         // of r-1
+	r1, r2                                                 *domain.Issuance // of pool summer
+	refused                                                delivery         // exhausted
+	refusedAt                                              time.Time
+	flying                                                 delivery         // decided, the group's offset does not say so
+	lots                                                   map[string]int32 // the first of each pool
 }
 
 // delivery is a record of the request topic.
@@ -156,6 +156,23 @@ func (w *world) copyWindows() {
 	w.t.Helper()
 	w.exec(`UPDATE runs r SET issue_start = coalesce(l.issue_start, '-infinity'), issue_end = coalesce(l.issue_end, 'infinity'),
 		available_till = coalesce(l.available_till, 'infinity') FROM lots l WHERE l.pool = r.pool AND l.lot = r.lot`)
+}
+
+// block blocks a code of the pool's first lot; wants tells whether it was not yet.
+func (w *world) block(p *domain.Pool, seq int) {
+	w.t.Helper()
+	w.exec("SELECT block_code($1, $2, $3, 'anna', 'leaked')", p.Key, w.lots[p.ID], seq)
+}
+
+func (w *world) unblock(p *domain.Pool, seq int) {
+	w.t.Helper()
+	w.exec("SELECT unblock_code($1, $2, $3, 'anna', '')", p.Key, w.lots[p.ID], seq)
+}
+
+// pass uses the next ordinal of a multi-use pool's first lot up without issuing it.
+func (w *world) pass(p *domain.Pool) {
+	w.t.Helper()
+	w.exec("UPDATE runs SET next = next + 1 WHERE pool = $1 AND lot = $2 AND partition IS NULL", p.Key, w.lots[p.ID])
 }
 
 // generate makes a lot of the only pattern of a pool, whose key is all zeros.
@@ -416,6 +433,8 @@ func (w *world) good() {
 	w.window(w.season, w.now.Add(24*time.Hour), time.Time{})
 	w.reject(w.send(0, request("season", "s-2", "c-1")), domain.NoCodeInWindow, w.season, 3)
 
+	w.bar()
+
 	for _, value := range [][]byte{[]byte("no JSON"), nil, {}} {
 		bad := w.sendRaw(1, value)
 		w.batch(bad, nil, nil)
@@ -427,6 +446,43 @@ func (w *world) good() {
 	w.flying = w.send(2, request("summer", "flying", "c-1"))
 	w.issue(w.flying, w.summer, w.lots["summer"])
 	w.send(2, request("summer", "waiting", "c-1"))
+}
+
+// bar blocks codes: of a single-use pool an issued one and the others, the last
+// for a while; of a multi-use one each in turn, and then all.
+func (w *world) bar() {
+	w.t.Helper()
+	w.barred, w.shared = w.pool("barred", false), w.pool("shared", true)
+	w.lot(w.barred, 4, domain.Window{})
+	w.issue(w.send(0, request("barred", "b-0", "c-1")), w.barred, w.lots["barred"])
+	for seq := range 4 {
+		w.block(w.barred, seq)
+	}
+	w.reject(w.send(0, request("barred", "b-1", "c-1")), domain.PoolExhausted, w.barred, 0)
+	w.unblock(w.barred, 3)
+	w.tick()
+	w.issue(w.send(0, request("barred", "b-1", "c-1")), w.barred, w.lots["barred"])
+
+	w.lot(w.shared, 2, domain.Window{})
+	take := func(n int) {
+		w.issue(w.send(0, request("shared", fmt.Sprint("h-", n), "c-1")), w.shared, w.lots["shared"])
+	}
+	take(0)
+	take(1)
+	w.block(w.shared, 0)
+	w.pass(w.shared)
+	take(2)
+	w.pass(w.shared)
+	w.unblock(w.shared, 0)
+	w.block(w.shared, 1)
+	w.pass(w.shared)
+	take(3)
+	w.block(w.shared, 0)
+	w.reject(w.send(0, request("shared", "h-4", "c-1")), domain.PoolExhausted, w.shared, 0)
+	w.unblock(w.shared, 0)
+	w.pass(w.shared)
+	w.tick()
+	take(4)
 }
 
 func (w *world) audit() Report {

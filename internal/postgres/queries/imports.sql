@@ -106,7 +106,7 @@ SELECT nextval('lot_numbers')::int FROM generate_series(1, @n::int);
 -- name: CodesFound :many
 SELECT f.code::text AS code, f.lot::int AS lot, f.seq::bigint AS seq, f.named::boolean AS named, f.issued::boolean AS issued,
        f.issue_start::timestamptz AS issue_start, f.issue_end::timestamptz AS issue_end,
-       f.available_from::timestamptz AS available_from, f.available_till::timestamptz AS available_till
+       f.available_from::timestamptz AS available_from, f.available_till::timestamptz AS available_till, coalesce(f.withheld, '')::text AS withheld
   FROM codes_found(@pool::int, @task::bigint, @codes::text[]) AS f;
 
 -- name: NextMoves :many
@@ -118,6 +118,10 @@ SELECT m.code::text AS code, m.lot::int AS lot, m.seq::bigint AS seq,
 
 -- name: TakeOut :many
 SELECT take_out(@pool::int, @lots::int[], @seqs::bigint[])::int AS idx;
+
+-- Why codes that take_out has left are not issued either.
+-- name: WithdrawnOf :many
+SELECT w.idx::int AS idx, w.why::text AS why FROM withdrawn_of(@pool::int, @lots::int[], @seqs::bigint[]) AS w;
 
 -- name: MoveCodes :exec
 SELECT move_codes(@pool::int, @lots::int[], @seqs::bigint[], @into_lots::int[], @into_seqs::bigint[]);

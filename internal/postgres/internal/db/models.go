@@ -41,14 +41,15 @@ type Code struct {
 }
 
 type CodeHistory struct {
-	Entry  int64
-	Pool   *int32
-	Lot    *int32
-	Seq    *int64
-	At     pgtype.Timestamptz
-	Actor  *string
-	Action *string
-	Note   *string
+	Entry     int64
+	Pool      int32
+	Lot       int32
+	Seq       int64
+	At        pgtype.Timestamptz
+	Actor     string
+	Action    string
+	Note      string
+	RequestID *string
 }
 
 type CodeUse struct {
@@ -194,14 +195,16 @@ type Lot struct {
 	Generator     pgtype.UUID
 	GenFrom       *int64
 	Withdrawn     int64
+	Blocked       int64
 }
 
 type LotChange struct {
-	Pool     int32
-	Lot      int32
-	Revision int64
-	Added    int64
-	Taken    int64
+	Pool      int32
+	Lot       int32
+	Revision  int64
+	Added     int64
+	Taken     int64
+	Withdrawn int64
 }
 
 type Outbox struct {
@@ -224,6 +227,14 @@ type Partition struct {
 	Worker     string
 	BatchNo    int64
 	NextOffset int64
+}
+
+type Pass struct {
+	Pool   int32
+	Lot    int32
+	Seq    int64
+	Passed int64
+	Since  *int64
 }
 
 type Pool struct {
