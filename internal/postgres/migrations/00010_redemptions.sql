@@ -197,6 +197,7 @@ END $$;
 -- withdraws codes of them afterwards.
 CREATE FUNCTION lock_runs_of(p_pools int[], p_lots int[], p_seqs bigint[]) RETURNS void LANGUAGE plpgsql
 SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_bitmapscan = off SET jit = off
+SET lock_timeout = '500ms' -- of a batch whose process froze: as in cut_out
 AS $$
 BEGIN
     PERFORM 1
@@ -238,6 +239,10 @@ BEGIN
             RAISE EXCEPTION USING ERRCODE = '40001', MESSAGE = 'a code that nobody had is issued';
         END IF;
     END LOOP;
+    -- One that another system has redeemed while it was blocked stays out of the stock.
+    UPDATE withdrawn w SET why = 'redeemed'
+      FROM unnest(r_pool, r_lot, r_seq, r_reason, r_external, r_multi_use) AS r(pool, lot, seq, reason, external, multi_use)
+     WHERE r.external AND r.reason = 0 AND NOT r.multi_use AND w.pool = r.pool AND w.lot = r.lot AND w.seq = r.seq AND w.why = 'blocked';
     -- Who holds the codes' locks so long would say something of the past.
     IF clock_timestamp() >= p_now + interval '1 second' THEN
         RAISE EXCEPTION USING ERRCODE = '40001', MESSAGE = 'stale: the decision is older than a second';
