@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"promopool/internal/consumer"
+	"promopool/internal/customers"
 	"promopool/internal/domain"
 	"promopool/internal/exporting"
 	"promopool/internal/guesses"
@@ -166,8 +167,11 @@ func Run(ctx context.Context, c Config, ready func(httpAddr string)) error {
 	imports := importing.New(store, log, registry)
 	intake := importing.NewIntake(store, c.MaxUploadBytes, imports.Wake)
 	intake.Keep = c.KeepUploads
+	lister := customers.NewLister(store, log, registry)
+	eraser := customers.NewEraser(store, customerTopics{client, names}, log, registry)
 	server := httpapi.Server(httpapi.New(httpapi.Deps{
 		Campaigns: store, Pools: store, Stocks: store, Exports: exporting.New(store), Generating: store,
+		Customers: store, Erasing: eraser,
 		Redeeming: redeemer, Guesses: guesses.New(c.GuessLimits, log, registry), Metrics: registry, Log: log,
 		ImportRoutes: httpapi.ImportRoutes(intake, store, log),
 		Probes:       probes(store, health, registry),
@@ -180,6 +184,8 @@ func Run(ctx context.Context, c Config, ready func(httpAddr string)) error {
 	parts.Go(func() error { return housekeeping(inner, store, client, requests, registry, log) })
 	parts.Go(func() error { return replenish(inner, store, registry, log) })
 	parts.Go(func() error { return lead(inner, store, "outbox", worker, log, events.Run) })
+	parts.Go(func() error { return lead(inner, store, "customer lists", worker, log, lister.Run) })
+	parts.Go(func() error { return lead(inner, store, "erasures", worker, log, eraser.Run) })
 	parts.Go(func() error { return serve(inner, server, listener) })
 	if ready != nil {
 		ready(listener.Addr().String())

@@ -28,7 +28,9 @@ const (
 	CodeAvailable CodeState = "available"
 	CodeScheduled CodeState = "scheduled"
 	CodeIssued    CodeState = "issued"
-	CodeExpired   CodeState = "expired" // never issued, and too late now
+	CodeExpired   CodeState = "expired"  // never issued, and too late now
+	CodeBlocked   CodeState = "blocked"  // whether issued or not
+	CodeRedeemed  CodeState = "redeemed" // whether issued or not
 )
 
 // CodeStates are all of them.

@@ -69,6 +69,8 @@ type Deps struct {
 	Stocks     Stocks
 	Exports    Exports
 	Generating Generating
+	Customers  Customers
+	Erasing    Erasing
 	Redeeming  Redeeming
 	Guesses    *guesses.Guard
 	Metrics    prometheus.Registerer
@@ -90,6 +92,7 @@ func New(d Deps) http.Handler {
 	a.campaignRoutes(mux)
 	a.poolRoutes(mux)
 	a.stockRoutes(mux)
+	a.customerRoutes(mux)
 	a.generateRoutes(mux)
 	a.redemptionRoutes(mux)
 	if d.ImportRoutes != nil {
