@@ -230,19 +230,26 @@ CREATE FUNCTION commit_redemptions(
     r_context bytea[], r_issued_to text[], r_reason int[], r_external boolean[], r_checked boolean[], r_multi_use boolean[],
     f_pool text[], f_id text[], f_content bytea[], f_code text[], f_customer text[], f_order text[], f_occurred timestamptz[],
     f_context bytea[], f_reason int[]
-) RETURNS void LANGUAGE plpgsql AS $$
+) RETURNS void LANGUAGE plpgsql
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_bitmapscan = off SET jit = off
+AS $$
 DECLARE
-    w record;
+    taken record;
 BEGIN
-    FOR w IN SELECT * FROM unnest(w_pool, w_lot, w_seq) AS u(pool, lot, seq) LOOP
-        IF NOT withdraw(w.pool, w.lot, w.seq, 'redeemed', p_now) THEN
+    FOR taken IN SELECT * FROM unnest(w_pool, w_lot, w_seq) AS u(pool, lot, seq) LOOP
+        IF NOT withdraw(taken.pool, taken.lot, taken.seq, 'redeemed', p_now) THEN
             RAISE EXCEPTION USING ERRCODE = '40001', MESSAGE = 'a code that nobody had is issued';
         END IF;
     END LOOP;
     -- One that another system has redeemed while it was blocked stays out of the stock.
-    UPDATE withdrawn w SET why = 'redeemed'
-      FROM unnest(r_pool, r_lot, r_seq, r_reason, r_external, r_multi_use) AS r(pool, lot, seq, reason, external, multi_use)
-     WHERE r.external AND r.reason = 0 AND NOT r.multi_use AND w.pool = r.pool AND w.lot = r.lot AND w.seq = r.seq AND w.why = 'blocked';
+    IF true = ANY (r_external) THEN
+        UPDATE withdrawn w SET why = 'redeemed'
+          FROM (SELECT f.tid
+                  FROM unnest(r_pool, r_lot, r_seq, r_reason, r_external, r_multi_use) AS r(pool, lot, seq, reason, external, multi_use)
+                 CROSS JOIN LATERAL (SELECT f.ctid AS tid FROM withdrawn f WHERE f.pool = r.pool AND f.lot = r.lot AND f.seq = r.seq AND f.why = 'blocked' OFFSET 0) f
+                 WHERE r.external AND r.reason = 0 AND NOT r.multi_use OFFSET 0) k
+         WHERE w.ctid = k.tid;
+    END IF;
     -- Who holds the codes' locks so long would say something of the past.
     IF clock_timestamp() >= p_now + interval '1 second' THEN
         RAISE EXCEPTION USING ERRCODE = '40001', MESSAGE = 'stale: the decision is older than a second';
@@ -275,7 +282,9 @@ END $$;
 -- +goose StatementBegin
 -- Rolls a redemption back, under its code's lock, and returns whether it was not
 -- before. A code that left the stock for it stays out: someone has it.
-CREATE FUNCTION roll_back_redemption(p_pool int, p_id text, p_at timestamptz, p_actor text) RETURNS boolean LANGUAGE plpgsql AS $$
+CREATE FUNCTION roll_back_redemption(p_pool int, p_id text, p_at timestamptz, p_actor text) RETURNS boolean LANGUAGE plpgsql
+SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off
+AS $$
 DECLARE
     r redemptions%ROWTYPE;
 BEGIN
