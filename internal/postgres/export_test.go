@@ -12,3 +12,12 @@ func MigrateTo(ctx context.Context, url string, version int64) error {
 	_, err = p.UpTo(ctx, version)
 	return err
 }
+
+// SketchHash are the two hashes by which a customer is looked for in sketches.
+func SketchHash(customer string) (a, b int64) {
+	x, y := sketchHash(customer)
+	return int64(x), int64(y)
+}
+
+// SketchOf is the sketch of customers.
+var SketchOf = sketchOf

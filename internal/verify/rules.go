@@ -20,6 +20,9 @@ var lotsSQL string
 //go:embed bounds.sql
 var boundsSQL string
 
+//go:embed erased.sql
+var erasedSQL string
+
 //go:embed redemptions.sql
 var redemptionTables string
 
@@ -43,6 +46,7 @@ var invariants = []struct {
 	{7, `No false "exhausted"`},
 	{8, "Windows and states hold"},
 	{9, "Redemptions hold"},
+	{11, "Customers are listed, and erased"},
 }
 
 // rule is a query whose rows are violations of an invariant. Its file begins

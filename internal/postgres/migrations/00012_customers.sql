@@ -310,6 +310,12 @@ END $$;
 -- +goose StatementEnd
 
 -- +goose StatementBegin
+-- What an erased customer is called; null: nobody ever was erased.
+CREATE FUNCTION customer_pseudonym(p_customer text) RETURNS text LANGUAGE sql STABLE
+RETURN 'erased:' || translate(rtrim(encode(keyed(convert_to(p_customer, 'UTF8')), 'base64'), '='), '+/', '-_');
+-- +goose StatementEnd
+
+-- +goose StatementBegin
 -- What stands for an order of an erased customer.
 CREATE FUNCTION order_pseudonym(p_order text) RETURNS text LANGUAGE sql STABLE
 RETURN 'erased:' || translate(rtrim(encode(keyed('\x6f7264657200'::bytea || convert_to(p_order, 'UTF8')), 'base64'), '='), '+/', '-_');
