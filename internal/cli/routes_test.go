@@ -54,6 +54,8 @@ var commands = map[string]string{
 	"POST /v1/pools/{id}/codes/{code}/check":                   "code check beach SUN-1",
 	"GET /v1/pools/{id}/redemptions/{redemption_id}":           "redemption show beach r-1",
 	"POST /v1/pools/{id}/redemptions/{redemption_id}/rollback": "redemption rollback beach r-1",
+	"GET /v1/customers/{id}/codes":                             "customer codes c-1",
+	"DELETE /v1/customers/{id}":                                "customer erase c-1 --yes --no-wait",
 }
 
 // notAsked are routes that programs ask, not people.
@@ -147,7 +149,7 @@ func TestAnswersForPrograms(t *testing.T) {
 	defer server.Close()
 	t.Setenv("PROMOPOOL_SERVER", server.URL)
 	c := &counter{t: t}
-	for _, line := range []string{"pool get beach", "launch beach", "imports show 1", "imports cancel 1", "issuance beach r", "code beach c", "code redeem beach c", "redemption show beach r", "space beach", "generate beach --count 1", "stock beach"} {
+	for _, line := range []string{"pool get beach", "launch beach", "imports show 1", "imports cancel 1", "issuance beach r", "code beach c", "code redeem beach c", "redemption show beach r", "customer erase c --yes --no-wait", "space beach", "generate beach --count 1", "stock beach"} {
 		out, _ := c.Run(done, append(words(line), "--json")...)
 		var tight bytes.Buffer
 		if err := json.Compact(&tight, []byte(out)); err != nil || tight.String() != answer {
