@@ -143,7 +143,8 @@ func Run(ctx context.Context, c Config, ready func(httpAddr string)) error {
 	intake.Keep = c.KeepUploads
 	events := outbox.New(store, producer.NewEvents(publisher, eventTopics(names, described)), log, registry)
 	server := httpapi.Server(httpapi.New(httpapi.Deps{
-		Campaigns: store, Pools: store, Stocks: store, Exports: exporting.New(store), Generating: store, Metrics: registry, Log: log,
+		Campaigns: store, Pools: store, Stocks: store, Exports: exporting.New(store), Generating: store, ByHand: store, Metrics: registry, Log: log,
+		Told:         events.Wake,
 		ImportRoutes: httpapi.ImportRoutes(intake, store, log),
 		Probes:       probes(store, health, registry),
 	}), log)

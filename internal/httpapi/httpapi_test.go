@@ -94,7 +94,7 @@ func (s *site) serve(pools httpapi.Pools) {
 	intake := importing.NewIntake(s.store, uploadLimit, s.runner.Wake)
 	intake.Keep = time.Hour
 	h := httpapi.New(httpapi.Deps{
-		Campaigns: s.store, Pools: pools, Stocks: s.store, Exports: exporting.New(s.store), Generating: s.store, Metrics: registry,
+		Campaigns: s.store, Pools: pools, Stocks: s.store, Exports: exporting.New(s.store), Generating: s.store, ByHand: s.store, Metrics: registry,
 		Log:          zerolog.New(s.log),
 		ImportRoutes: httpapi.ImportRoutes(intake, s.store, zerolog.New(s.log)),
 		Probes: map[string]http.Handler{

@@ -26,7 +26,7 @@ func TestTakenOut(t *testing.T) {
 		w := newShelfModel(t, d, fmt.Sprintf("p%d", runs))
 		t.Repeat(map[string]func(*rapid.T){
 			"refill": w.refill, "issue": w.issue, "issueAgain": w.issue, "issueLocked": w.issueLocked, "giveBack": w.giveBack,
-			"block": w.block, "blockAnother": w.block, "unblock": w.unblock, "redeem": w.redeem, "rollBack": w.rollBack, "move": w.move,
+			"block": w.block, "blockAnother": w.block, "unblock": w.unblock, "redeem": w.redeem, "move": w.move,
 			"": w.check,
 		})
 		outOfBuffers += w.cursors
@@ -241,19 +241,6 @@ func (w *shelfModel) redeem(t *rapid.T) {
 	}
 	if want {
 		c.out = "redeemed"
-	}
-}
-
-func (w *shelfModel) rollBack(t *rapid.T) {
-	_, c := w.code(t)
-	if c.out != "redeemed" {
-		t.Skip("not redeemed")
-	}
-	if got := w.told(t, "SELECT put_back($1, $2, $3, 'redeemed')", w.pool.Key, c.lot, c.seq); got != !c.blocked {
-		t.Fatalf("put back: %v, against %+v", got, *c)
-	}
-	if c.out = ""; c.blocked {
-		c.out = "blocked"
 	}
 }
 
