@@ -29,6 +29,7 @@ func TestTakenOut(t *testing.T) {
 			"block": w.block, "blockAnother": w.block, "unblock": w.unblock, "redeem": w.redeem, "move": w.move,
 			"": w.check,
 		})
+		w.checkSound(t)
 		outOfBuffers += w.cursors
 	})
 	if outOfBuffers == 0 {
@@ -320,6 +321,12 @@ func (w *shelfModel) check(t *rapid.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Fatalf("stock (-want +got):\n%s", diff)
 	}
+	if w.asked%4 == 0 {
+		w.checkSound(t)
+	}
+}
+
+func (w *shelfModel) checkSound(t *rapid.T) {
 	if broken := w.broken(); len(broken) > 0 {
 		t.Fatal(broken)
 	}
