@@ -307,7 +307,7 @@ func TestBroken(t *testing.T) {
 			rec := w.issuedEvent(w.first, w.issueByHand(w.hand, "h-8"))
 			rec.Headers = append(rec.Headers[:len(rec.Headers)-3], kafka.Header{Key: "ce_outboxnumber", Value: []byte("some")})
 			w.publish(w.names.Outcomes, 0, rec)
-		}, []string{"3 delivery"}},
+		}, []string{"3 by_hand", "3 delivery"}},
 		{"ByHandMisplaced", func(w *world) {
 			w.exec("UPDATE code_history SET seq = seq + 1 WHERE pool = $1 AND request_id = 'h-9'", w.shared.Key)
 		}, []string{"6 by_hand"}},
