@@ -305,7 +305,7 @@ func TestExampleRedemptions(t *testing.T) {
 	redeemed.RolledBackAt = time.Date(2026, 7, 5, 9, 0, 0, 0, time.UTC)
 	wantSame(t, "examples/code.redemption_rolled_back.json", redeemed.RolledBackEvent().Value)
 	rejected := redeemed
-	rejected.Reason, rejected.Context = domain.AlreadyRedeemed, nil
+	rejected.Reason, rejected.Context = domain.RedeemedBefore, nil
 	wantSame(t, "examples/redemption.rejected.json", rejected.Event().Value)
 }
 

@@ -167,8 +167,9 @@ func Run(ctx context.Context, c Config, ready func(httpAddr string)) error {
 	intake := importing.NewIntake(store, c.MaxUploadBytes, imports.Wake)
 	intake.Keep = c.KeepUploads
 	server := httpapi.Server(httpapi.New(httpapi.Deps{
-		Campaigns: store, Pools: store, Stocks: store, Exports: exporting.New(store), Generating: store,
+		Campaigns: store, Pools: store, Stocks: store, Exports: exporting.New(store), Generating: store, ByHand: store,
 		Redeeming: redeemer, Guesses: guesses.New(c.GuessLimits, log, registry), Metrics: registry, Log: log,
+		Told:         events.Wake,
 		ImportRoutes: httpapi.ImportRoutes(intake, store, log),
 		Probes:       probes(store, health, registry),
 	}), log)

@@ -49,6 +49,10 @@ var commands = map[string]string{
 	"GET /v1/pools/{id}/space":                                 "space beach",
 	"GET /v1/pools/{id}/codes.csv":                             "code export beach",
 	"GET /v1/pools/{id}/codes/{code}":                          "code beach SUN-1",
+	"POST /v1/pools/{id}/issue":                                "issue beach --request-id r --customer c",
+	"POST /v1/pools/{id}/codes/{code}/issue":                   "code issue beach SUN-1 --request-id r --customer c",
+	"POST /v1/pools/{id}/codes/{code}/block":                   "code block beach SUN-1 --note why",
+	"POST /v1/pools/{id}/codes/{code}/unblock":                 "code unblock beach SUN-1",
 	"GET /v1/pools/{id}/issuances/{request_id}":                "issuance beach request-1",
 	"POST /v1/pools/{id}/codes/{code}/redeem":                  "code redeem beach SUN-1",
 	"POST /v1/pools/{id}/codes/{code}/check":                   "code check beach SUN-1",
@@ -147,7 +151,7 @@ func TestAnswersForPrograms(t *testing.T) {
 	defer server.Close()
 	t.Setenv("PROMOPOOL_SERVER", server.URL)
 	c := &counter{t: t}
-	for _, line := range []string{"pool get beach", "launch beach", "imports show 1", "imports cancel 1", "issuance beach r", "code beach c", "code redeem beach c", "redemption show beach r", "space beach", "generate beach --count 1", "stock beach"} {
+	for _, line := range []string{"pool get beach", "launch beach", "imports show 1", "imports cancel 1", "issuance beach r", "code beach c", "code block beach c", "code redeem beach c", "redemption show beach r", "issue beach --request-id r --customer c", "space beach", "generate beach --count 1", "stock beach"} {
 		out, _ := c.Run(done, append(words(line), "--json")...)
 		var tight bytes.Buffer
 		if err := json.Compact(&tight, []byte(out)); err != nil || tight.String() != answer {

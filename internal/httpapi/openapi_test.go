@@ -196,9 +196,11 @@ var bodies = map[string][3]string{
 	"PoolPatch":         {"PATCH", "/v1/pools/beach", `{"nonsense": 1}`},
 	"SetReplenish":      {"PATCH", "/v1/pools/beach", `{"replenish": {"nonsense": 1}}`},
 	"Generation":        {"POST", "/v1/pools/beach/generate", `{"nonsense": 1}`},
+	"NewIssue":          {"POST", "/v1/pools/beach/issue", `{"nonsense": 1}`},
+	"Note":              {"POST", "/v1/pools/beach/codes/none/block", `{"nonsense": 1}`},
+	"Rename":            {"PATCH", "/v1/campaigns/summer", `{"nonsense": 1}`},
 	"NewRedemption":     {"POST", "/v1/pools/beach/codes/none/redeem", `{"nonsense": 1}`},
 	"CheckedRedemption": {"POST", "/v1/pools/beach/codes/none/check", `{"nonsense": 1}`},
-	"Rename":            {"PATCH", "/v1/campaigns/summer", `{"nonsense": 1}`},
 }
 
 // TestAnswersWhole: an answer has every field that its schema names, and no
@@ -295,6 +297,22 @@ func names(body []byte) []string {
 }
 
 var known = regexp.MustCompile(`(?:the query takes \[|is not known, the (?:fields|options) are )([a-z_", ]+)`)
+
+// TestDenials holds the reasons of the contract against the program's.
+func TestDenials(t *testing.T) {
+	var got []domain.Denial
+	for _, reason := range readContract(t).at("#/components/schemas/NotIssued/properties/reason")["enum"].([]any) {
+		got = append(got, domain.Denial(reason.(string)))
+	}
+	if diff := cmp.Diff(domain.Denials, got); diff != "" {
+		t.Error(diff)
+	}
+	for _, d := range domain.Denials {
+		if d.Detail() == "" {
+			t.Errorf("%s says nothing", d)
+		}
+	}
+}
 
 // TestRefusalReasons holds the reasons of the contract against the program's.
 func TestRefusalReasons(t *testing.T) {

@@ -109,7 +109,7 @@ func (t *lockedBatch) shelves(ctx context.Context, seen *issuing.Locked) error {
 	if len(t.l.Whole) == 0 {
 		return nil
 	}
-	byKey := map[int32]*domain.Shelf{}
+	byKey, many := map[int32]*domain.Shelf{}, []*domain.Shelf{}
 	arg := db.FirstFreeParams{Now: stamp(seen.Now)}
 	var keys []int32
 	for _, id := range t.l.Whole {
@@ -120,7 +120,10 @@ func (t *lockedBatch) shelves(ctx context.Context, seen *issuing.Locked) error {
 		}
 		byKey[s.Pool.Key] = s
 		keys = append(keys, s.Pool.Key)
-		if s.Pool.Open(seen.Now) {
+		switch {
+		case s.Pool.MultiUse:
+			many = append(many, s)
+		case s.Pool.Open(seen.Now):
 			arg.Pools, arg.Needs = append(arg.Pools, s.Pool.Key), append(arg.Needs, int32(len(t.l.Requests[id])))
 		}
 	}
@@ -137,10 +140,35 @@ func (t *lockedBatch) shelves(ctx context.Context, seen *issuing.Locked) error {
 		s := byKey[r.Lot.Pool]
 		s.Runs = append(s.Runs, &domain.Run{Lot: lot, Lo: r.Lo, Next: r.Next, Hi: r.Hi, GrantNo: r.GrantNo})
 	}
+	for _, s := range many {
+		if err := t.layUsable(ctx, lots, s, seen.Now); err != nil {
+			return err
+		}
+	}
 	if err := t.others(ctx, seen, keys, byKey); err != nil {
 		return err
 	}
 	return t.turning(ctx, seen)
+}
+
+// layUsable lays out the runs of a multi-use pool of which some can be issued: where
+// codes are blocked that is not all of them.
+func (t *lockedBatch) layUsable(ctx context.Context, lots lots, s *domain.Shelf, now time.Time) error {
+	if !s.Pool.Open(now) {
+		return nil
+	}
+	rows, err := t.q.FirstUsable(ctx, db.FirstUsableParams{Pool: s.Pool.Key, Need: int32(len(t.l.Requests[s.Pool.ID])), Now: stamp(now)})
+	if err != nil {
+		return err
+	}
+	for _, r := range rows {
+		lot, err := lots.of(ctx, r.Lot)
+		if err != nil {
+			return err
+		}
+		s.Runs = append(s.Runs, &domain.Run{Lot: lot, Lo: r.Lo, Next: r.Next, Hi: r.Hi, GrantNo: r.GrantNo})
+	}
+	return nil
 }
 
 // others counts what the shelves do not lay out: what partitions hold, and where
@@ -157,7 +185,7 @@ func (t *lockedBatch) others(ctx context.Context, seen *issuing.Locked, keys []i
 		if has(s.Runs, len(t.l.Requests[s.Pool.ID])) {
 			continue
 		}
-		if s.Later, err = t.q.FreeLater(ctx, db.FreeLaterParams{Pool: key, Now: stamp(seen.Now), Closed: !s.Pool.Open(seen.Now)}); err != nil {
+		if s.Later, err = t.q.FreeLater(ctx, db.FreeLaterParams{Pool: key, Now: stamp(seen.Now), Closed: !s.Pool.Open(seen.Now), MultiUse: s.Pool.MultiUse}); err != nil {
 			return err
 		}
 	}
@@ -171,7 +199,7 @@ func has(runs []*domain.Run, n int) bool {
 		if left <= 0 {
 			break
 		}
-		left -= r.Left()
+		left -= r.Usable()
 	}
 	return left <= 0
 }
@@ -195,26 +223,48 @@ func (t *lockedBatch) turning(ctx context.Context, seen *issuing.Locked) error {
 // write loads the texts of codes taken from the free stock, which were not at
 // hand, and makes the plan true.
 func (t *lockedBatch) write(ctx context.Context, d issuing.Decision) error {
-	var free []stretch
-	place := make([]int, len(d.Plan.Takes)) // in free, from 1
-	for i, take := range d.Plan.Takes {
-		if take.Run.Texts == nil {
-			free = append(free, stretch{lot: take.Run.Lot, from: take.Run.Next, till: take.Run.Next + take.N})
-			place[i] = len(free)
-		}
-	}
-	loaded, err := texts(ctx, t.q, free)
-	if err != nil {
+	if err := loadTaken(ctx, t.q, d.Plan); err != nil {
 		return err
-	}
-	for _, issue := range d.Plan.Issues {
-		if at := place[issue.Take]; at > 0 {
-			issue.Issuance.Code = loaded[at-1][issue.At]
-		}
 	}
 	params, err := commitParams(d.Entries, d.Plan)
 	if err != nil {
 		return err
 	}
 	return t.q.CommitBatches(ctx, params)
+}
+
+// loadTaken loads the texts of codes that a plan takes from free runs. Between those
+// of a lot with blocked codes may lie many that are passed over: they are loaded one
+// by one.
+func loadTaken(ctx context.Context, q *db.Queries, plan *domain.Plan) error {
+	var free []stretch
+	place := make([]int, len(plan.Takes)) // in free, from 1
+	for i, take := range plan.Takes {
+		if take.Run.Texts == nil && len(take.Run.Lot.Blocked) == 0 {
+			free = append(free, stretch{lot: take.Run.Lot, from: take.Run.Next, till: take.Run.Next + take.N})
+			place[i] = len(free)
+		}
+	}
+	var alone []*domain.Issuance
+	first := len(free)
+	for _, issue := range plan.Issues {
+		if run := plan.Takes[issue.Take].Run; run.Texts == nil && len(run.Lot.Blocked) > 0 {
+			n := issue.Issuance.Seq
+			free = append(free, stretch{lot: run.Lot, from: n, till: n + 1})
+			alone = append(alone, issue.Issuance)
+		}
+	}
+	loaded, err := texts(ctx, q, free)
+	if err != nil {
+		return err
+	}
+	for _, issue := range plan.Issues {
+		if at := place[issue.Take]; at > 0 {
+			issue.Issuance.Code = loaded[at-1][issue.At]
+		}
+	}
+	for i, issue := range alone {
+		issue.Code = loaded[first+i][0]
+	}
+	return nil
 }

@@ -59,6 +59,20 @@ func (a *audit) mark(ctx context.Context) error {
 	return nil
 }
 
+// markByHand remembers the issues by hand that have been published, and then marks
+// the ends of the outcomes anew: their events are before them.
+func (a *audit) markByHand(ctx context.Context) error {
+	if _, err := a.session.Exec(ctx, byHandSQL); err != nil {
+		return err
+	}
+	_, end, err := topics.Ends(ctx, a.config.Client, a.outcomes.topic, len(a.outcomes.end))
+	if err != nil {
+		return err
+	}
+	a.outcomes.end, a.report.Cut.Outcomes = end, end
+	return nil
+}
+
 // groupOffsets returns 0 where the group has committed nothing.
 func (a *audit) groupOffsets(ctx context.Context, group, topic string, partitions int) ([]int64, error) {
 	all := make([]int, partitions)
@@ -140,7 +154,7 @@ func (a *audit) loadMarks(ctx context.Context) error {
 	if _, err := a.session.Exec(ctx, "INSERT INTO audit_horizon (outcomes, letters) VALUES ($1, $2)", horizon(&a.outcomes), horizon(&a.letters)); err != nil {
 		return err
 	}
-	_, err := a.session.Exec(ctx, "ANALYZE audit_outcomes, audit_requests, audit_letters, audit_verdicts, audit_evidence, audit_partitions")
+	_, err := a.session.Exec(ctx, "ANALYZE audit_outcomes, audit_by_hand, audit_requests, audit_letters, audit_verdicts, audit_evidence, audit_partitions")
 	return err
 }
 

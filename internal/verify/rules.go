@@ -17,6 +17,9 @@ var tables string
 //go:embed lots.sql
 var lotsSQL string
 
+//go:embed byhand.sql
+var byHandSQL string
+
 //go:embed bounds.sql
 var boundsSQL string
 

@@ -48,6 +48,7 @@ func Run(ctx context.Context, c Config) (Report, error) {
 	}{
 		{"look up topics and offsets", a.mark},
 		{"connect to the database", a.connect},
+		{"look up issues by hand", a.markByHand},
 		{"read outcomes", a.readOutcomes},
 		{"read dead letters", a.readLetters},
 		{"read requests", a.readRequests},

@@ -131,10 +131,9 @@ END $$;
 -- +goose StatementEnd
 
 -- +goose StatementBegin
--- Puts a code that was withdrawn for the reason back at its place; false: none was.
--- One that was redeemed and has been blocked since stays out, as a blocked one.
--- The caller holds the pool's lock, and the code's where others may block it.
-CREATE FUNCTION put_back(p_pool int, p_lot int, p_seq bigint, p_why text) RETURNS boolean LANGUAGE plpgsql
+-- Puts a code that was withdrawn as blocked back at its place; false: none was. One
+-- that was redeemed stays out: somebody has it. The caller holds the pool's lock.
+CREATE FUNCTION put_back(p_pool int, p_lot int, p_seq bigint) RETURNS boolean LANGUAGE plpgsql
 SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off
 AS $$
 DECLARE
@@ -144,11 +143,7 @@ DECLARE
     p pools%ROWTYPE;
     till bigint := p_seq + 1;
 BEGIN
-    IF p_why <> 'blocked' AND EXISTS (SELECT FROM blocks b WHERE b.pool = p_pool AND b.lot = p_lot AND b.seq = p_seq) THEN
-        UPDATE withdrawn SET why = 'blocked' WHERE pool = p_pool AND lot = p_lot AND seq = p_seq;
-        RETURN false;
-    END IF;
-    DELETE FROM withdrawn WHERE pool = p_pool AND lot = p_lot AND seq = p_seq AND why = p_why;
+    DELETE FROM withdrawn WHERE pool = p_pool AND lot = p_lot AND seq = p_seq AND why = 'blocked';
     IF NOT FOUND THEN
         RETURN false;
     END IF;
@@ -252,7 +247,6 @@ BEGIN
     END IF;
     IF multi THEN
         PERFORM hand_back(p_pool, NULL);
-        blocked_at := clock_timestamp();
         INSERT INTO passes (pool, lot, seq, passed, since) VALUES (p_pool, p_lot, p_seq, 0, used_up(p_pool, p_lot, p_seq))
         ON CONFLICT ON CONSTRAINT passes_pkey DO UPDATE SET since = excluded.since;
         UPDATE lots SET blocked = blocked + 1 WHERE pool = p_pool AND lot = p_lot;
@@ -260,9 +254,9 @@ BEGIN
         INSERT INTO lot_changes (pool, lot, revision, added, taken, withdrawn) VALUES (p_pool, p_lot, r, 0, 0, 1);
     ELSE
         PERFORM withdraw(p_pool, p_lot, p_seq, 'blocked', clock_timestamp());
-        blocked_at := clock_timestamp(); -- behind the wait for a batch that may have issued it
     END IF;
     PERFORM lock_codes(ARRAY[p_pool], ARRAY[p_lot], ARRAY[p_seq]);
+    blocked_at := clock_timestamp(); -- behind the waits for whoever has issued or redeemed it
     INSERT INTO blocks (pool, lot, seq, at, actor, note) VALUES (p_pool, p_lot, p_seq, blocked_at, p_actor, p_note);
     INSERT INTO code_history (pool, lot, seq, at, actor, action, note) VALUES (p_pool, p_lot, p_seq, blocked_at, p_actor, 'blocked', p_note);
     RETURN true;
@@ -291,13 +285,40 @@ BEGIN
         UPDATE pools SET revision = revision + 1 WHERE pool = p_pool RETURNING revision INTO r;
         INSERT INTO lot_changes (pool, lot, revision, added, taken, withdrawn) VALUES (p_pool, p_lot, r, 0, 0, -1);
     ELSE
-        PERFORM put_back(p_pool, p_lot, p_seq, 'blocked');
+        PERFORM put_back(p_pool, p_lot, p_seq);
     END IF;
     PERFORM lock_codes(ARRAY[p_pool], ARRAY[p_lot], ARRAY[p_seq]);
     unblocked_at := clock_timestamp();
     DELETE FROM blocks WHERE pool = p_pool AND lot = p_lot AND seq = p_seq;
     INSERT INTO code_history (pool, lot, seq, at, actor, action, note) VALUES (p_pool, p_lot, p_seq, unblocked_at, p_actor, 'unblocked', p_note);
     RETURN true;
+END $$;
+-- +goose StatementEnd
+
+-- +goose StatementBegin
+-- Issues one very code: takes it, or of a multi-use pool an ordinal of it, out of
+-- wherever it is, and returns the number that the issuance has; null: someone has
+-- it. The caller holds the pool's lock, has seen that nothing stands against the
+-- code, and stores the issuance.
+CREATE FUNCTION take_code(p_pool int, p_lot int, p_seq bigint) RETURNS bigint LANGUAGE plpgsql
+SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off
+AS $$
+DECLARE
+    n bigint := p_seq;
+BEGIN
+    IF (SELECT p.multi_use FROM pools p WHERE p.pool = p_pool) THEN
+        -- What is free has no end: buffers stay as they are.
+        SELECT min(o.n) INTO n
+          FROM lots l
+          JOIN runs r ON r.pool = l.pool AND r.lot = l.lot AND r.partition IS NULL
+         CROSS JOIN LATERAL (SELECT r.next + ((p_seq - r.next) % l.size + l.size) % l.size AS n) o
+         WHERE l.pool = p_pool AND l.lot = p_lot AND o.n < r.hi;
+    END IF;
+    IF NOT cut_out(p_pool, p_lot, n) THEN
+        RETURN NULL;
+    END IF;
+    UPDATE lots SET done = done + 1 WHERE pool = p_pool AND lot = p_lot;
+    RETURN n;
 END $$;
 -- +goose StatementEnd
 
@@ -674,5 +695,38 @@ BEGIN
                           ORDER BY c.seq LIMIT 1) c ON true
       LEFT JOIN LATERAL (SELECT 'blocked' AS why FROM blocks b WHERE b.pool = p_pool AND b.lot = i.lot AND b.seq >= i.seq AND b.seq <= i.seq
                           ORDER BY b.seq LIMIT 1) b ON true;
+END $$;
+-- +goose StatementEnd
+
+-- +goose StatementBegin
+-- The codes of a pool that are blocked or withdrawn, behind a place, in the order of
+-- their places; code is null where no text is stored.
+CREATE FUNCTION withheld_after(p_pool int, p_multi_use boolean, p_lot int, p_seq bigint, p_at_most int)
+RETURNS TABLE (lot int, seq bigint, code text, issue_start timestamptz, issue_end timestamptz, available_from timestamptz, available_till timestamptz,
+               times bigint, request_id text, customer_id text, issued_at timestamptz, valid_from timestamptz, valid_until timestamptz, withheld text)
+LANGUAGE plpgsql STABLE ROWS 1000
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_bitmapscan = off SET jit = off
+SET plan_cache_mode = force_generic_plan
+AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY
+    SELECT k.lot, k.seq, c.code, l.issue_start, l.issue_end, l.available_from, l.available_till,
+           CASE WHEN p_multi_use THEN u.n - coalesce(s.passed + coalesce(u.n - s.since, 0), 0) WHEN i.issued_at IS NULL THEN 0 ELSE 1 END::bigint,
+           i.request_id, i.customer_id, i.issued_at, i.valid_from, i.valid_until, k.why
+      FROM (SELECT DISTINCT ON (k.lot, k.seq) k.lot, k.seq, k.why
+              FROM ((SELECT b.lot, b.seq, 'blocked' AS why FROM blocks b
+                      WHERE b.pool = p_pool AND (b.lot, b.seq) > (p_lot, p_seq) ORDER BY b.lot, b.seq LIMIT p_at_most)
+                    UNION ALL
+                    (SELECT w.lot, w.seq, w.why FROM withdrawn w
+                      WHERE w.pool = p_pool AND (w.lot, w.seq) > (p_lot, p_seq) ORDER BY w.lot, w.seq LIMIT p_at_most)) k
+             ORDER BY k.lot, k.seq, k.why LIMIT p_at_most) k
+     CROSS JOIN LATERAL (SELECT * FROM lots l WHERE l.pool = p_pool AND l.lot = k.lot OFFSET 0) l
+     CROSS JOIN LATERAL (SELECT CASE WHEN p_multi_use THEN used_up(p_pool, k.lot, k.seq) END AS n) u
+      LEFT JOIN LATERAL (SELECT * FROM passes s WHERE s.pool = p_pool AND s.lot = k.lot AND s.seq >= k.seq AND s.seq <= k.seq ORDER BY s.seq LIMIT 1) s ON true
+      LEFT JOIN LATERAL (SELECT c.code FROM codes c WHERE c.pool = p_pool AND c.lot = k.lot AND c.seq >= k.seq AND c.seq <= k.seq
+                          ORDER BY c.seq LIMIT 1) c ON true
+      LEFT JOIN LATERAL (SELECT * FROM issuances i WHERE NOT p_multi_use AND i.pool = p_pool AND i.lot = k.lot AND i.seq >= k.seq AND i.seq <= k.seq
+                          ORDER BY i.seq LIMIT 1) i ON true;
 END $$;
 -- +goose StatementEnd

@@ -98,6 +98,10 @@ SELECT f.idx::bigint AS idx, sqlc.embed(l), f.lo::bigint AS lo, f.next::bigint A
   JOIN lots l ON l.pool = f.pool AND l.lot = f.lot
  ORDER BY idx;
 
+-- The blocked codes of a multi-use lot.
+-- name: BlockedOf :many
+SELECT seq FROM blocks WHERE pool = @pool AND lot = @lot ORDER BY seq;
+
 -- name: FirstUsable :many
 SELECT f.idx::bigint AS idx, sqlc.embed(l), f.lo::bigint AS lo, f.next::bigint AS next, f.hi::bigint AS hi, f.grant_no::bigint AS grant_no
   FROM first_usable(@pool::int, @need::int, @now::timestamptz) AS f

@@ -287,3 +287,81 @@ func (q *Queries) Stock(ctx context.Context, pool int32) (StockRow, error) {
 	)
 	return i, err
 }
+
+const WithheldAfter = `-- name: WithheldAfter :many
+SELECT c.lot::int AS lot, c.seq::bigint AS seq, coalesce(c.code, '')::text AS code,
+       c.issue_start::timestamptz AS issue_start, c.issue_end::timestamptz AS issue_end,
+       c.available_from::timestamptz AS available_from, c.available_till::timestamptz AS available_till,
+       c.times::bigint AS times, coalesce(c.request_id, '')::text AS request_id, coalesce(c.customer_id, '')::text AS customer_id,
+       c.issued_at::timestamptz AS issued_at, c.valid_from::timestamptz AS valid_from, c.valid_until::timestamptz AS valid_until,
+       coalesce(c.withheld, '')::text AS withheld, statement_timestamp()::timestamptz AS asked_at
+  FROM withheld_after($1::int, $2::boolean, $3::int, $4::bigint, $5::int) AS c
+`
+
+type WithheldAfterParams struct {
+	Pool     int32
+	MultiUse bool
+	Lot      int32
+	Seq      int64
+	AtMost   int32
+}
+
+type WithheldAfterRow struct {
+	Lot           int32
+	Seq           int64
+	Code          string
+	IssueStart    pgtype.Timestamptz
+	IssueEnd      pgtype.Timestamptz
+	AvailableFrom pgtype.Timestamptz
+	AvailableTill pgtype.Timestamptz
+	Times         int64
+	RequestID     string
+	CustomerID    string
+	IssuedAt      pgtype.Timestamptz
+	ValidFrom     pgtype.Timestamptz
+	ValidUntil    pgtype.Timestamptz
+	Withheld      string
+	AskedAt       pgtype.Timestamptz
+}
+
+func (q *Queries) WithheldAfter(ctx context.Context, arg WithheldAfterParams) ([]WithheldAfterRow, error) {
+	rows, err := q.db.Query(ctx, WithheldAfter,
+		arg.Pool,
+		arg.MultiUse,
+		arg.Lot,
+		arg.Seq,
+		arg.AtMost,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []WithheldAfterRow
+	for rows.Next() {
+		var i WithheldAfterRow
+		if err := rows.Scan(
+			&i.Lot,
+			&i.Seq,
+			&i.Code,
+			&i.IssueStart,
+			&i.IssueEnd,
+			&i.AvailableFrom,
+			&i.AvailableTill,
+			&i.Times,
+			&i.RequestID,
+			&i.CustomerID,
+			&i.IssuedAt,
+			&i.ValidFrom,
+			&i.ValidUntil,
+			&i.Withheld,
+			&i.AskedAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
