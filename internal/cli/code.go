@@ -28,7 +28,8 @@ type code struct {
 		ValidFrom  string `json:"valid_from"`
 		ValidUntil string `json:"valid_until"`
 	}
-	History []codeMoment
+	Redeemed int64
+	History  []codeMoment
 }
 
 type codeMoment struct {
@@ -37,6 +38,8 @@ type codeMoment struct {
 	Actor     string
 	Note      string
 	RequestID string `json:"request_id"`
+
+	RedemptionID string `json:"redemption_id"`
 }
 
 func (m codeMoment) write(w io.Writer) {
@@ -46,6 +49,9 @@ func (m codeMoment) write(w io.Writer) {
 		if m.RequestID != "" {
 			words = append(words, "to request "+m.RequestID)
 		}
+	}
+	if m.RedemptionID != "" {
+		words = append(words, "by redemption "+m.RedemptionID)
 	}
 	if m.Note != "" {
 		words = append(words, "("+m.Note+")")
@@ -65,6 +71,9 @@ func (c code) write(w io.Writer) {
 	if c.Issue != nil {
 		fmt.Fprintf(w, "request\t%s\ncustomer\t%s\n", c.Issue.RequestID, c.Issue.CustomerID)
 		window("valid", c.Issue.ValidFrom, c.Issue.ValidUntil)
+	}
+	if c.Redeemed > 1 {
+		fmt.Fprintf(w, "redeemed\t%d times\n", c.Redeemed)
 	}
 	for _, h := range c.History {
 		h.write(w)
@@ -111,7 +120,7 @@ meanwhile. The file can be imported again.`,
 		},
 	}
 	r.serverFlags(cmd.Flags())
-	cmd.Flags().StringVar(&state, "state", "", "only codes in this `state`: available, scheduled, issued, expired, blocked or redeemed")
+	cmd.Flags().StringVar(&state, "state", "", "only codes in this `state`: available, scheduled, issued, expired, blocked, redeemed or withdrawn")
 	among(cmd, "state", domain.CodeStates...)
 	outputFlag(cmd, &output)
 	return cmd

@@ -84,6 +84,78 @@ func redemption(ctx context.Context, q *db.Queries, poolID, redemptionID string)
 	return *f.First[key], nil
 }
 
+// mostRedemptions bounds what is told of those of one code.
+const mostRedemptions = 100
+
+// redemptionsOf adds to a code's story how it was redeemed.
+func redemptionsOf(ctx context.Context, q *db.Queries, pool *domain.Pool, at domain.Place, story *domain.CodeStory) error {
+	rows, err := q.RedemptionsOf(ctx, db.RedemptionsOfParams{Pool: pool.Key, Lot: &at.Lot, Seq: &at.Seq, AtMost: mostRedemptions})
+	if err != nil {
+		return err
+	}
+	for _, row := range rows {
+		r := domain.Redemption{
+			RedemptionRequest: domain.RedemptionRequest{PoolID: pool.ID, RedemptionID: row.RedemptionID, CustomerID: row.CustomerID, OrderID: row.OrderID},
+			Pool:              pool, Place: at, Known: true, DecidedAt: fromStamp(row.DecidedAt), Processing: domain.Internal, RolledBackAt: fromStamp(row.RolledBackAt),
+		}
+		if row.External {
+			r.Processing = domain.External
+		}
+		story.Redemptions = append(story.Redemptions, r)
+		story.History = append(story.History, domain.CodeMoment{At: r.DecidedAt, Action: domain.CodeWasRedeemed, RedemptionID: r.RedemptionID})
+		if r.RolledBackAt.IsZero() {
+			story.Redeemed++
+			continue
+		}
+		story.History = append(story.History, domain.CodeMoment{
+			At: r.RolledBackAt, Action: domain.CodeRolledBack, Actor: domain.Actor(row.RolledBackBy), RedemptionID: r.RedemptionID,
+		})
+	}
+	if pool.MultiUse {
+		story.Redeemed, err = q.UsesOf(ctx, db.UsesOfParams{Pool: pool.Key, Lot: at.Lot, Seq: at.Seq})
+		return err
+	}
+	story.State = redeemedState(story.State, story.Redeemed > 0)
+	return nil
+}
+
+// redeemedState is the state of a single-use code, which so far is told without
+// its redemptions.
+func redeemedState(state domain.CodeState, redeemed bool) domain.CodeState {
+	switch {
+	case state == domain.CodeBlocked:
+		return state
+	case redeemed:
+		return domain.CodeRedeemed
+	case state == domain.CodeRedeemed: // and rolled back
+		return domain.CodeWithdrawn
+	}
+	return state
+}
+
+// markRedeemed says of codes of a list which are redeemed.
+func (s *Store) markRedeemed(ctx context.Context, pool *domain.Pool, codes []domain.CodeRow) error {
+	if pool.MultiUse || len(codes) == 0 {
+		return nil
+	}
+	arg := db.RedeemedOfParams{Pool: pool.Key}
+	for i := range codes {
+		arg.Lots, arg.Seqs = append(arg.Lots, codes[i].Lot), append(arg.Seqs, codes[i].Seq)
+	}
+	redeemed, err := s.q.RedeemedOf(ctx, arg)
+	if err != nil {
+		return err
+	}
+	is := make([]bool, len(codes))
+	for _, idx := range redeemed {
+		is[idx-1] = true
+	}
+	for i := range codes {
+		codes[i].State = redeemedState(codes[i].State, is[i])
+	}
+	return nil
+}
+
 // PruneRedemptions drops rejections that need not be remembered any more, and
 // returns how many.
 func (s *Store) PruneRedemptions(ctx context.Context) (n int64, err error) {

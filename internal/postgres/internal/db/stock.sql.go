@@ -251,6 +251,7 @@ WITH taken AS (
 SELECT coalesce(sum(s.size), 0)::bigint AS total,
        coalesce(sum(s.issued), 0)::bigint AS issued,
        coalesce(sum(s.withdrawn), 0)::bigint AS withdrawn,
+       (SELECT coalesce(sum(n.redeemed), 0) FROM redemption_counts n WHERE n.pool = $1)::bigint AS redeemed,
        coalesce(sum(s.unissued) FILTER (WHERE s.expired), 0)::bigint AS expired,
        coalesce(sum(s.unissued) FILTER (WHERE s.scheduled AND NOT s.expired), 0)::bigint AS scheduled,
        coalesce(sum(s.unissued) FILTER (WHERE NOT s.scheduled AND NOT s.expired), 0)::bigint AS available,
@@ -262,6 +263,7 @@ type StockRow struct {
 	Total     int64
 	Issued    int64
 	Withdrawn int64
+	Redeemed  int64
 	Expired   int64
 	Scheduled int64
 	Available int64
@@ -280,6 +282,7 @@ func (q *Queries) Stock(ctx context.Context, pool int32) (StockRow, error) {
 		&i.Total,
 		&i.Issued,
 		&i.Withdrawn,
+		&i.Redeemed,
 		&i.Expired,
 		&i.Scheduled,
 		&i.Available,
