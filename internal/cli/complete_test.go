@@ -87,8 +87,8 @@ func TestComplete(t *testing.T) {
 		"pool set beach --processing ":    {"internal", "external"},
 		"import beach x.csv --delimiter ": {"comma", "semicolon", "tab", "pipe"},
 		"import --template ":              {"csv", "xlsx"},
-		"code export beach --state ":      {"available", "scheduled", "issued", "expired", "blocked", "redeemed"},
-		"tail --topic ":                   {"outcomes", "dead-letters", "requests", "all"},
+		"code export beach --state ":      {"available", "scheduled", "issued", "expired", "blocked", "redeemed", "withdrawn"},
+		"tail --topic ":                   {"outcomes", "redemption-outcomes", "pool-events", "notifications", "dead-letters", "requests", "redemption-requests", "all"},
 		"generate beach --count ":         {},
 	} {
 		if diff := cmp.Diff(want, c.Completes(strings.Split(line, " ")...)); diff != "" {

@@ -284,7 +284,8 @@ func TestRedemptionsBroken(t *testing.T) {
 			w.exec("INSERT INTO code_history (pool, lot, seq, at, actor, action) SELECT $1, $2, 0, min(decided_at) - interval '2 seconds', 'anna', 'blocked' FROM redemptions WHERE pool = $1", w.hello.Key, w.lots["hello"])
 		}, []string{"9 blocked"}},
 		{"StillInStock", func(w *tills) {
-			w.exec("SELECT put_back($1, $2, 2, 'redeemed')", w.open.Key, w.lots["open"])
+			w.exec("UPDATE withdrawn SET why = 'blocked' WHERE pool = $1", w.open.Key)
+			w.exec("SELECT put_back($1, $2, 2)", w.open.Key, w.lots["open"])
 		}, []string{"9 stock"}},
 		{"BeforeLaunch", func(w *tills) {
 			w.exec("UPDATE pools SET launched_at = now() WHERE pool = $1", w.hello.Key)
