@@ -74,8 +74,8 @@ func (c code) write(w io.Writer) {
 func (p *program) codeCommand() *cobra.Command {
 	var r remote
 	cmd := &cobra.Command{
-		Use:     "code POOL CODE",
-		Short:   "Look a code up: its state, its dates, who has it",
+		Use:   "code POOL CODE",
+		Short: "Look a code up: its state, its dates, who has it",
 		Long: `code looks one code up; code issue, code block and code unblock change it, code export
 writes all codes of a pool. A pool that is named like one of them is looked into by
 promopool code -- export CODE.`,
