@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
 
@@ -31,10 +32,10 @@ func (s *Store) IssueCode(ctx context.Context, who domain.Actor, code string, r 
 			done, err = h.repeat(found)
 			return err
 		}
-		if done, err = h.issueFound(ctx, code, found); err != nil {
+		if done, err = h.issueFound(ctx, who, code, found); err != nil {
 			return err
 		}
-		return h.tell(ctx, who, done, found.Seq, traceparent)
+		return h.tell(ctx, done, traceparent)
 	})
 	return issuanceOf(done, err)
 }
@@ -74,7 +75,12 @@ func (s *Store) IssueNext(ctx context.Context, who domain.Actor, r domain.Reques
 		if h.pool.MultiUse {
 			number %= plan.Takes[0].Run.Lot.Size
 		}
-		return h.tell(ctx, who, done, number, traceparent)
+		if err := h.q.AddCodeHistory(ctx, db.AddCodeHistoryParams{
+			Pool: h.pool.Key, Lot: done.Lot, Seq: number, At: stamp(done.IssuedAt), Actor: string(who), Action: string(domain.CodeWasIssued), RequestID: &done.RequestID,
+		}); err != nil {
+			return err
+		}
+		return h.tell(ctx, done, traceparent)
 	})
 	return issuanceOf(done, err)
 }
@@ -102,9 +108,6 @@ func (s *Store) beginHandout(ctx context.Context, q *db.Queries, r domain.Reques
 	if err != nil {
 		return nil, err
 	}
-	if err := q.Enter(ctx, db.EnterParams{Partitions: []int32{}, Epochs: []int64{}}); err != nil {
-		return nil, againByHand(err) // the gate is closed for everybody
-	}
 	h := &handout{store: s, q: q, ask: r, pool: pool}
 	rows, err := q.LookUp(ctx, db.LookUpParams{Pools: []int32{pool.Key}, Requests: []string{r.RequestID}})
 	if err == nil && len(rows) > 0 {
@@ -127,7 +130,7 @@ func (h *handout) repeat(found db.FindCodeRow) (*domain.Issuance, error) {
 }
 
 // issueFound issues the code that was found.
-func (h *handout) issueFound(ctx context.Context, code string, found db.FindCodeRow) (*domain.Issuance, error) {
+func (h *handout) issueFound(ctx context.Context, who domain.Actor, code string, found db.FindCodeRow) (*domain.Issuance, error) {
 	switch {
 	case h.pool.State != domain.Active:
 		return nil, &domain.Denied{Reason: domain.DeniedNotActive}
@@ -142,70 +145,77 @@ func (h *handout) issueFound(ctx context.Context, code string, found db.FindCode
 	if err != nil {
 		return nil, err
 	}
-	seq, err := h.q.TakeCode(ctx, db.TakeCodeParams{Pool: h.pool.Key, Lot: lot.No, Seq: found.Seq})
+	taken, err := h.q.TakeCode(ctx, db.TakeCodeParams{Pool: h.pool.Key, Lot: lot.No, Seq: found.Seq})
 	if err != nil {
-		return nil, err
+		return nil, againByHand(err)
 	}
-	if seq < 0 { // by the batch in flight that we have waited for
+	if taken.Seq < 0 { // by the batch in flight that we have waited for
 		return nil, &domain.Denied{Reason: domain.DeniedIssued}
 	}
-	// The clock after the wait: the window must be open when the code is issued.
-	now, err := h.q.Now(ctx)
-	if err != nil {
-		return nil, err
-	}
-	at := fromStamp(now)
+	// By the clock after the wait: the window must be open when the code is issued.
+	at := fromStamp(taken.TakenAt)
 	if err := h.pool.Judge(&lot.Window, at); err != nil {
 		return nil, err
 	}
 	issue := &domain.Issuance{
-		Pool: &h.pool, Place: domain.Place{Lot: lot.No, Seq: seq}, Code: code,
+		Pool: &h.pool, Place: domain.Place{Lot: lot.No, Seq: taken.Seq}, Code: code,
 		RequestID: h.ask.RequestID, CustomerID: h.ask.CustomerID, IssuedAt: at,
 	}
 	issue.ValidFrom, issue.ValidUntil = h.pool.Valid(lot, at)
 	return issue, againByHand(h.q.AddIssuance(ctx, db.AddIssuanceParams{
-		Pool: h.pool.Key, Lot: lot.No, Seq: seq, IssuedAt: now, ValidFrom: stamp(issue.ValidFrom), ValidUntil: stamp(issue.ValidUntil),
-		RequestID: issue.RequestID, CustomerID: issue.CustomerID,
+		Pool: h.pool.Key, Lot: lot.No, Seq: taken.Seq, IssuedAt: taken.TakenAt, ValidFrom: stamp(issue.ValidFrom), ValidUntil: stamp(issue.ValidUntil),
+		RequestID: &issue.RequestID, CustomerID: issue.CustomerID, Number: found.Seq, Actor: string(who), Action: string(domain.CodeWasIssued),
 	}))
 }
 
 // decide takes the next code, or says why there is none: from what is free, and
 // when nothing is, from what partitions hand back.
 func (h *handout) decide(ctx context.Context) (*domain.Plan, error) {
-	for {
-		now, err := h.q.Now(ctx)
+	known := map[domain.Key]*domain.Issuance{}
+	if h.known != nil {
+		known[domain.Key{Pool: h.pool.Key, RequestID: h.ask.RequestID}] = h.known
+	}
+	s := &domain.Shelf{Pool: &h.pool, Locked: true}
+	for ; ; s.Whole = true {
+		stamped, err := h.q.Now(ctx) // the waits before have made it old
 		if err != nil {
 			return nil, err
 		}
-		id := h.pool.ID
-		seen := issuing.Locked{Now: fromStamp(now), Pools: map[string]*domain.Pool{id: &h.pool}, Shelves: map[string]*domain.Shelf{}}
-		known := map[domain.Key]*domain.Issuance{}
-		if h.known != nil {
-			known[domain.Key{Pool: h.pool.Key, RequestID: h.ask.RequestID}] = h.known
-		}
-		t := lockedBatch{store: h.store, q: h.q, l: issuing.Locking{Whole: []string{id}, Requests: map[string][]string{id: {h.ask.RequestID}}}}
-		if err := t.shelves(ctx, &seen); err != nil {
+		now := fromStamp(stamped)
+		if err := h.layOut(ctx, s, now); err != nil {
 			return nil, err
 		}
-		plan := domain.Assign(seen.Now, []domain.Batch{{Requests: []domain.Request{h.ask}, Shelves: seen.Shelves}}, known)
+		plan := domain.Assign(now, []domain.Batch{{Requests: []domain.Request{h.ask}, Shelves: map[string]*domain.Shelf{h.pool.ID: s}}}, known)
 		if plan.Whole() {
 			return &plan, nil
 		}
-		// The wait for the batches in flight makes the clock old.
-		if err := h.q.HandBack(ctx, db.HandBackParams{Ids: []string{id}}); err != nil {
+		if err := h.q.HandBack(ctx, db.HandBackParams{Ids: []string{h.pool.ID}}); err != nil {
 			return nil, err
 		}
 	}
 }
 
-// tell remembers an issue by hand in the code's history, and has its event
-// published. number is the code's in its lot.
-func (h *handout) tell(ctx context.Context, who domain.Actor, i *domain.Issuance, number int64, traceparent string) error {
-	if err := h.q.AddCodeHistory(ctx, db.AddCodeHistoryParams{
-		Pool: h.pool.Key, Lot: i.Lot, Seq: number, At: stamp(i.IssuedAt), Actor: string(who), Action: string(domain.CodeWasIssued), RequestID: &i.RequestID,
-	}); err != nil {
+// layOut puts the first free run on the shelf; on one that is to be whole, where
+// there is none, what may be issued later.
+func (h *handout) layOut(ctx context.Context, s *domain.Shelf, now time.Time) error {
+	if h.known != nil || h.pool.State != domain.Active {
+		return nil // it needs none
+	}
+	l := h.store.shelving(h.q, now)
+	var err error
+	if h.pool.MultiUse {
+		err = l.usable(ctx, s, 1)
+	} else {
+		err = l.free(ctx, map[int32]*domain.Shelf{h.pool.Key: s}, map[int32]int{h.pool.Key: 1})
+	}
+	if err != nil || len(s.Runs) > 0 || !s.Whole {
 		return err
 	}
+	return l.later(ctx, s)
+}
+
+// tell has the event of an issue by hand published.
+func (h *handout) tell(ctx context.Context, i *domain.Issuance, traceparent string) error {
 	return addEvents(ctx, h.q, domain.Event{
 		Topic: domain.ToCodeOutcomes, Key: i.CustomerID, ID: domain.IssuedEventID(h.pool.ID, i.RequestID), Type: domain.TypeCodeIssued,
 		At: i.IssuedAt, PoolID: h.pool.ID, Value: domain.AppendIssued(nil, i), Traceparent: traceparent,
@@ -251,9 +261,9 @@ func (s *Store) UnblockCode(ctx context.Context, who domain.Actor, poolID, code,
 	})
 }
 
-// changeCode changes a code of a launched pool, under the pool's lock.
+// changeCode changes a code of a launched pool, under the pool's lock, and tells
+// its story afterwards, when others have the lock again.
 func (s *Store) changeCode(ctx context.Context, poolID, code string, work func(*db.Queries, *domain.Pool, db.FindCodeRow) error) (domain.CodeStory, error) {
-	var story domain.CodeStory
 	err := s.change(ctx, func(q *db.Queries, _ bool) error {
 		p, err := lockPool(ctx, q, poolID, 0)
 		if err != nil {
@@ -266,11 +276,10 @@ func (s *Store) changeCode(ctx context.Context, poolID, code string, work func(*
 		case p.State == domain.Draft:
 			return domain.ErrDraft
 		}
-		if err := work(q, &p, found); err != nil {
-			return err
-		}
-		story, err = s.story(ctx, q, &p, code)
-		return orNotFound(err)
+		return work(q, &p, found)
 	})
-	return story, err
+	if err != nil {
+		return domain.CodeStory{}, err
+	}
+	return s.Code(ctx, poolID, code)
 }

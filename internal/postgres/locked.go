@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"time"
 
@@ -103,78 +104,40 @@ func (t *lockedBatch) see(ctx context.Context) (issuing.Locked, error) {
 	return seen, t.shelves(ctx, &seen)
 }
 
-// shelves lays out the free codes of the whole pools, no more than are asked for:
-// a pool may have very many windows.
+// shelves lays out the free codes of the whole pools.
 func (t *lockedBatch) shelves(ctx context.Context, seen *issuing.Locked) error {
 	if len(t.l.Whole) == 0 {
 		return nil
 	}
-	byKey, many := map[int32]*domain.Shelf{}, []*domain.Shelf{}
-	arg := db.FirstFreeParams{Now: stamp(seen.Now)}
-	var keys []int32
+	byKey, needs := map[int32]*domain.Shelf{}, map[int32]int{}
 	for _, id := range t.l.Whole {
 		s := &domain.Shelf{Pool: seen.Pools[id], Locked: true, Whole: true}
 		seen.Shelves[id] = s
-		if s.Pool == nil {
-			continue
-		}
-		byKey[s.Pool.Key] = s
-		keys = append(keys, s.Pool.Key)
-		switch {
-		case s.Pool.MultiUse:
-			many = append(many, s)
-		case s.Pool.Open(seen.Now):
-			arg.Pools, arg.Needs = append(arg.Pools, s.Pool.Key), append(arg.Needs, int32(len(t.l.Requests[id])))
+		if s.Pool != nil {
+			byKey[s.Pool.Key], needs[s.Pool.Key] = s, len(t.l.Requests[id])
 		}
 	}
-	rows, err := t.q.FirstFree(ctx, arg)
-	if err != nil {
+	l := t.store.shelving(t.q, seen.Now)
+	if err := l.free(ctx, byKey, needs); err != nil {
 		return err
 	}
-	lots := t.store.lots(t.q)
-	for _, r := range rows {
-		lot, err := lots.of(ctx, r.Lot)
-		if err != nil {
-			return err
-		}
-		s := byKey[r.Lot.Pool]
-		s.Runs = append(s.Runs, &domain.Run{Lot: lot, Lo: r.Lo, Next: r.Next, Hi: r.Hi, GrantNo: r.GrantNo})
-	}
-	for _, s := range many {
-		if err := t.layUsable(ctx, lots, s, seen.Now); err != nil {
-			return err
+	for key, s := range byKey {
+		if s.Pool.MultiUse {
+			if err := l.usable(ctx, s, needs[key]); err != nil {
+				return err
+			}
 		}
 	}
-	if err := t.others(ctx, seen, keys, byKey); err != nil {
+	if err := t.others(ctx, l, byKey, needs); err != nil {
 		return err
 	}
 	return t.turning(ctx, seen)
 }
 
-// layUsable lays out the runs of a multi-use pool of which some can be issued: where
-// codes are blocked that is not all of them.
-func (t *lockedBatch) layUsable(ctx context.Context, lots lots, s *domain.Shelf, now time.Time) error {
-	if !s.Pool.Open(now) {
-		return nil
-	}
-	rows, err := t.q.FirstUsable(ctx, db.FirstUsableParams{Pool: s.Pool.Key, Need: int32(len(t.l.Requests[s.Pool.ID])), Now: stamp(now)})
-	if err != nil {
-		return err
-	}
-	for _, r := range rows {
-		lot, err := lots.of(ctx, r.Lot)
-		if err != nil {
-			return err
-		}
-		s.Runs = append(s.Runs, &domain.Run{Lot: lot, Lo: r.Lo, Next: r.Next, Hi: r.Hi, GrantNo: r.GrantNo})
-	}
-	return nil
-}
-
 // others counts what the shelves do not lay out: what partitions hold, and where
 // a shelf is short what may be issued later only.
-func (t *lockedBatch) others(ctx context.Context, seen *issuing.Locked, keys []int32, shelves map[int32]*domain.Shelf) error {
-	held, err := t.q.HeldOf(ctx, db.HeldOfParams{Pools: keys, Now: stamp(seen.Now)})
+func (t *lockedBatch) others(ctx context.Context, l shelving, shelves map[int32]*domain.Shelf, needs map[int32]int) error {
+	held, err := t.q.HeldOf(ctx, db.HeldOfParams{Pools: slices.Collect(maps.Keys(shelves)), Now: stamp(l.now)})
 	if err != nil {
 		return err
 	}
@@ -182,10 +145,10 @@ func (t *lockedBatch) others(ctx context.Context, seen *issuing.Locked, keys []i
 		shelves[h.Pool].Others = h.Held
 	}
 	for key, s := range shelves {
-		if has(s.Runs, len(t.l.Requests[s.Pool.ID])) {
+		if has(s.Runs, needs[key]) {
 			continue
 		}
-		if s.Later, err = t.q.FreeLater(ctx, db.FreeLaterParams{Pool: key, Now: stamp(seen.Now), Closed: !s.Pool.Open(seen.Now), MultiUse: s.Pool.MultiUse}); err != nil {
+		if err := l.later(ctx, s); err != nil {
 			return err
 		}
 	}

@@ -211,6 +211,17 @@ func TestBroken(t *testing.T) {
 			w.exec("UPDATE runs SET hi = hi + 1 WHERE pool = $1 AND partition IS NOT NULL", w.summer.Key)
 			w.exec("UPDATE runs SET hi = hi - 1 WHERE pool = $1 AND partition IS NULL AND next < hi AND lot = $2", w.summer.Key, w.lots["summer"])
 		}, []string{"6 overlap", "6 stretch"}},
+		{"StretchOfPieces", func(w *world) {
+			// In a lot of many pieces, of which one reaches over an issued code.
+			lot := w.lot(w.summer, 200, domain.Window{})
+			w.exec("UPDATE runs SET next = 199, lo = 199 WHERE pool = $1 AND lot = $2", w.summer.Key, lot)
+			w.exec(`INSERT INTO runs (pool, lot, lo, next, hi, grant_no) SELECT $1, $2, n, n, n + 2, 0 FROM generate_series(0, 198, 3) n`, w.summer.Key, lot)
+			w.exec(`UPDATE lots SET done = 66 WHERE pool = $1 AND lot = $2`, w.summer.Key, lot)
+			w.exec(`DELETE FROM runs WHERE pool = $1 AND lot = $2 AND lo = 198`, w.summer.Key, lot)
+			w.exec(`INSERT INTO runs (pool, lot, lo, next, hi, grant_no) VALUES ($1, $2, 198, 198, 199, 0)`, w.summer.Key, lot)
+			w.exec(`INSERT INTO issuances (pool, lot, seq, issued_at, valid_from, request_id, customer_id)
+				SELECT $1, $2, CASE n WHEN 2 THEN 3 ELSE n END, $3, $3, 'p-' || n, 'c' FROM generate_series(2, 197, 3) n`, w.summer.Key, lot, w.now)
+		}, []string{"6 stretch"}},
 		{"HolderUnknown", func(w *world) {
 			w.exec("UPDATE runs SET partition = 999 WHERE pool = $1 AND partition IS NOT NULL", w.summer.Key)
 		}, []string{"6 run"}},

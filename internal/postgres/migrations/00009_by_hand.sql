@@ -76,8 +76,9 @@ END $$;
 -- +goose StatementBegin
 -- Takes one number out of the run that has it still to issue, wherever that is,
 -- and returns whether there was one; the caller says what has become of it. What
--- is left of the run is free, under a new stamp, so that the owner of one that was
--- held finds out. The caller holds the pool's lock. The wait for the run is one
+-- is left of the run stays whose it is, under a new stamp: the owner's next
+-- compare-and-set fails, and it reads again what it holds, without having to take
+-- codes ahead anew. The caller holds the pool's lock. The wait for the run is one
 -- for a batch in flight, over in moments unless its process is frozen: then all
 -- who need the pool would wait with us.
 CREATE FUNCTION cut_out(p_pool int, p_lot int, p_seq bigint) RETURNS boolean LANGUAGE plpgsql
@@ -101,7 +102,7 @@ BEGIN
     UPDATE pools SET grant_no = grant_no + 1, revision = revision + 1 WHERE pool = p_pool RETURNING grant_no INTO stamp;
     DELETE FROM runs WHERE pool = p_pool AND lot = p_lot AND lo = r.lo;
     INSERT INTO runs (pool, lot, lo, next, hi, partition, grant_no, issue_start, issue_end, available_till)
-    SELECT p_pool, p_lot, e.lo, e.lo, e.hi, NULL, stamp, r.issue_start, r.issue_end, r.available_till
+    SELECT p_pool, p_lot, e.lo, e.lo, e.hi, r.partition, stamp, r.issue_start, r.issue_end, r.available_till
       FROM (VALUES (r.next, p_seq), (p_seq + 1, r.hi)) AS e(lo, hi)
      WHERE e.lo < e.hi;
     UPDATE lots SET done = done + (r.next - r.lo) WHERE pool = p_pool AND lot = p_lot;
@@ -229,29 +230,44 @@ END $$;
 -- +goose StatementEnd
 
 -- +goose StatementBegin
+-- Gives held runs of a lot a new stamp, in order, which waits for the batches in
+-- flight: their owners read the lot again before they issue more of it. The caller
+-- holds the pool's lock.
+CREATE FUNCTION restamp(p_pool int, p_lot int) RETURNS void LANGUAGE plpgsql
+SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off SET lock_timeout = '500ms'
+AS $$
+DECLARE
+    stamp bigint;
+BEGIN
+    PERFORM 1 FROM runs WHERE pool = p_pool AND lot = p_lot AND partition IS NOT NULL ORDER BY lo FOR UPDATE;
+    UPDATE pools SET grant_no = grant_no + 1, revision = revision + 1 WHERE pool = p_pool RETURNING grant_no INTO stamp;
+    UPDATE runs SET grant_no = stamp WHERE pool = p_pool AND lot = p_lot AND partition IS NOT NULL;
+END $$;
+-- +goose StatementEnd
+
+-- +goose StatementBegin
 -- Blocks a code: from the commit on it is neither issued nor redeemed; false: it
--- was blocked. An unissued one of a single-use pool leaves the stock. A multi-use
--- pool's runs are handed back, so that whoever takes some again learns of it. The
--- caller holds the pool's lock.
+-- was blocked. An unissued one of a single-use pool leaves the stock; one of a
+-- multi-use pool is passed over by all who read its lot from now on. The caller
+-- holds the pool's lock.
 CREATE FUNCTION block_code(p_pool int, p_lot int, p_seq bigint, p_actor text, p_note text) RETURNS boolean LANGUAGE plpgsql
 SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off
 AS $$
 DECLARE
     multi boolean;
     blocked_at timestamptz;
-    r bigint;
 BEGIN
     SELECT p.multi_use INTO multi FROM pools p WHERE p.pool = p_pool;
     IF EXISTS (SELECT FROM blocks b WHERE b.pool = p_pool AND b.lot = p_lot AND b.seq = p_seq) THEN
         RETURN false;
     END IF;
     IF multi THEN
-        PERFORM hand_back(p_pool, NULL);
+        PERFORM restamp(p_pool, p_lot);
         INSERT INTO passes (pool, lot, seq, passed, since) VALUES (p_pool, p_lot, p_seq, 0, used_up(p_pool, p_lot, p_seq))
         ON CONFLICT ON CONSTRAINT passes_pkey DO UPDATE SET since = excluded.since;
         UPDATE lots SET blocked = blocked + 1 WHERE pool = p_pool AND lot = p_lot;
-        UPDATE pools SET revision = revision + 1 WHERE pool = p_pool RETURNING revision INTO r;
-        INSERT INTO lot_changes (pool, lot, revision, added, taken, withdrawn) VALUES (p_pool, p_lot, r, 0, 0, 1);
+        INSERT INTO lot_changes (pool, lot, revision, added, taken, withdrawn)
+        SELECT p_pool, p_lot, p.revision, 0, 0, 1 FROM pools p WHERE p.pool = p_pool;
     ELSE
         PERFORM withdraw(p_pool, p_lot, p_seq, 'blocked', clock_timestamp());
     END IF;
@@ -272,18 +288,17 @@ AS $$
 DECLARE
     multi boolean;
     unblocked_at timestamptz;
-    r bigint;
 BEGIN
     SELECT p.multi_use INTO multi FROM pools p WHERE p.pool = p_pool;
     IF NOT EXISTS (SELECT FROM blocks b WHERE b.pool = p_pool AND b.lot = p_lot AND b.seq = p_seq) THEN
         RETURN false;
     END IF;
     IF multi THEN
-        PERFORM hand_back(p_pool, NULL);
+        PERFORM restamp(p_pool, p_lot);
         UPDATE passes SET passed = passed + used_up(p_pool, p_lot, p_seq) - since, since = NULL WHERE pool = p_pool AND lot = p_lot AND seq = p_seq;
         UPDATE lots SET blocked = blocked - 1 WHERE pool = p_pool AND lot = p_lot;
-        UPDATE pools SET revision = revision + 1 WHERE pool = p_pool RETURNING revision INTO r;
-        INSERT INTO lot_changes (pool, lot, revision, added, taken, withdrawn) VALUES (p_pool, p_lot, r, 0, 0, -1);
+        INSERT INTO lot_changes (pool, lot, revision, added, taken, withdrawn)
+        SELECT p_pool, p_lot, p.revision, 0, 0, -1 FROM pools p WHERE p.pool = p_pool;
     ELSE
         PERFORM put_back(p_pool, p_lot, p_seq);
     END IF;
@@ -297,28 +312,29 @@ END $$;
 
 -- +goose StatementBegin
 -- Issues one very code: takes it, or of a multi-use pool an ordinal of it, out of
--- wherever it is, and returns the number that the issuance has; null: someone has
--- it. The caller holds the pool's lock, has seen that nothing stands against the
--- code, and stores the issuance.
-CREATE FUNCTION take_code(p_pool int, p_lot int, p_seq bigint) RETURNS bigint LANGUAGE plpgsql
+-- wherever it is, and returns the number that the issuance has, null where someone
+-- has it, and the time after the waits. The caller holds the pool's lock, has seen
+-- that nothing stands against the code, and stores the issuance.
+CREATE FUNCTION take_code(p_pool int, p_lot int, p_seq bigint, OUT n bigint, OUT taken_at timestamptz) LANGUAGE plpgsql
 SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off
 AS $$
-DECLARE
-    n bigint := p_seq;
 BEGIN
+    PERFORM enter('{}', '{}'); -- the gate is closed for everybody
+    n := p_seq;
     IF (SELECT p.multi_use FROM pools p WHERE p.pool = p_pool) THEN
         -- What is free has no end: buffers stay as they are.
-        SELECT min(o.n) INTO n
+        SELECT min(o.first) INTO n
           FROM lots l
           JOIN runs r ON r.pool = l.pool AND r.lot = l.lot AND r.partition IS NULL
-         CROSS JOIN LATERAL (SELECT r.next + ((p_seq - r.next) % l.size + l.size) % l.size AS n) o
-         WHERE l.pool = p_pool AND l.lot = p_lot AND o.n < r.hi;
+         CROSS JOIN LATERAL (SELECT r.next + ((p_seq - r.next) % l.size + l.size) % l.size AS first) o
+         WHERE l.pool = p_pool AND l.lot = p_lot AND o.first < r.hi;
     END IF;
-    IF NOT cut_out(p_pool, p_lot, n) THEN
-        RETURN NULL;
+    IF cut_out(p_pool, p_lot, n) THEN
+        UPDATE lots SET done = done + 1 WHERE pool = p_pool AND lot = p_lot;
+    ELSE
+        n := NULL;
     END IF;
-    UPDATE lots SET done = done + 1 WHERE pool = p_pool AND lot = p_lot;
-    RETURN n;
+    taken_at := clock_timestamp();
 END $$;
 -- +goose StatementEnd
 

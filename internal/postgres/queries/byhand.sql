@@ -1,11 +1,16 @@
 -- Codes issued and blocked one by one. The caller holds the pool's lock.
 
 -- name: TakeCode :one
-SELECT coalesce(take_code(@pool::int, @lot::int, @seq::bigint), -1)::bigint;
+SELECT coalesce(t.n, -1)::bigint AS seq, t.taken_at::timestamptz AS taken_at FROM take_code(@pool::int, @lot::int, @seq::bigint) AS t;
 
+-- The issuance of a code that was taken, with the entry of its history.
 -- name: AddIssuance :exec
-INSERT INTO issuances (pool, lot, seq, issued_at, valid_from, valid_until, request_id, customer_id)
-VALUES (@pool, @lot, @seq, @issued_at, @valid_from, @valid_until, @request_id, @customer_id);
+WITH issued AS (
+    INSERT INTO issuances (pool, lot, seq, issued_at, valid_from, valid_until, request_id, customer_id)
+    VALUES (@pool, @lot, @seq, @issued_at, @valid_from, @valid_until, @request_id::text, @customer_id)
+)
+INSERT INTO code_history (pool, lot, seq, at, actor, action, request_id)
+VALUES (@pool, @lot, @number, @issued_at, @actor, @action, @request_id);
 
 -- name: BlockCode :one
 SELECT block_code(@pool::int, @lot::int, @seq::bigint, @actor::text, @note::text)::boolean;

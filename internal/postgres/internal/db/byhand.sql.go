@@ -42,30 +42,41 @@ func (q *Queries) AddCodeHistory(ctx context.Context, arg AddCodeHistoryParams) 
 }
 
 const AddIssuance = `-- name: AddIssuance :exec
-INSERT INTO issuances (pool, lot, seq, issued_at, valid_from, valid_until, request_id, customer_id)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+WITH issued AS (
+    INSERT INTO issuances (pool, lot, seq, issued_at, valid_from, valid_until, request_id, customer_id)
+    VALUES ($1, $2, $8, $4, $9, $10, $7::text, $11)
+)
+INSERT INTO code_history (pool, lot, seq, at, actor, action, request_id)
+VALUES ($1, $2, $3, $4, $5, $6, $7)
 `
 
 type AddIssuanceParams struct {
 	Pool       int32
 	Lot        int32
-	Seq        int64
+	Number     int64
 	IssuedAt   pgtype.Timestamptz
+	Actor      string
+	Action     string
+	RequestID  *string
+	Seq        int64
 	ValidFrom  pgtype.Timestamptz
 	ValidUntil pgtype.Timestamptz
-	RequestID  string
 	CustomerID string
 }
 
+// The issuance of a code that was taken, with the entry of its history.
 func (q *Queries) AddIssuance(ctx context.Context, arg AddIssuanceParams) error {
 	_, err := q.db.Exec(ctx, AddIssuance,
 		arg.Pool,
 		arg.Lot,
-		arg.Seq,
+		arg.Number,
 		arg.IssuedAt,
+		arg.Actor,
+		arg.Action,
+		arg.RequestID,
+		arg.Seq,
 		arg.ValidFrom,
 		arg.ValidUntil,
-		arg.RequestID,
 		arg.CustomerID,
 	)
 	return err
@@ -151,7 +162,7 @@ func (q *Queries) CodeEntries(ctx context.Context, arg CodeEntriesParams) ([]Cod
 
 const TakeCode = `-- name: TakeCode :one
 
-SELECT coalesce(take_code($1::int, $2::int, $3::bigint), -1)::bigint
+SELECT coalesce(t.n, -1)::bigint AS seq, t.taken_at::timestamptz AS taken_at FROM take_code($1::int, $2::int, $3::bigint) AS t
 `
 
 type TakeCodeParams struct {
@@ -160,12 +171,17 @@ type TakeCodeParams struct {
 	Seq  int64
 }
 
+type TakeCodeRow struct {
+	Seq     int64
+	TakenAt pgtype.Timestamptz
+}
+
 // Codes issued and blocked one by one. The caller holds the pool's lock.
-func (q *Queries) TakeCode(ctx context.Context, arg TakeCodeParams) (int64, error) {
+func (q *Queries) TakeCode(ctx context.Context, arg TakeCodeParams) (TakeCodeRow, error) {
 	row := q.db.QueryRow(ctx, TakeCode, arg.Pool, arg.Lot, arg.Seq)
-	var column_1 int64
-	err := row.Scan(&column_1)
-	return column_1, err
+	var i TakeCodeRow
+	err := row.Scan(&i.Seq, &i.TakenAt)
+	return i, err
 }
 
 const UnblockCode = `-- name: UnblockCode :one
