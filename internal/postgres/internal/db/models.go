@@ -31,6 +31,19 @@ type Code struct {
 	Code string
 }
 
+type Crossing struct {
+	Pool        int32
+	LowNo       int64
+	FromState   string
+	ToState     string
+	Kind        string
+	At          pgtype.Timestamptz
+	Remaining   int64
+	Threshold   *int64
+	PerMinute   float64
+	ExhaustedAt pgtype.Timestamptz
+}
+
 type Generator struct {
 	Pool      int32
 	Generator pgtype.UUID
@@ -51,6 +64,7 @@ type History struct {
 	Changes  []byte
 	Version  int64
 	Revision int64
+	Staff    *int32
 }
 
 type Import struct {
@@ -176,6 +190,16 @@ type LotChange struct {
 	Taken    int64
 }
 
+type Notification struct {
+	Pool    int32
+	LowNo   int64
+	Kind    string
+	Staff   int32
+	Channel string
+	StaffID string
+	At      pgtype.Timestamptz
+}
+
 type Outbox struct {
 	No          int64
 	Topic       string
@@ -223,6 +247,12 @@ type Pool struct {
 	IssueEnd      pgtype.Timestamptz
 }
 
+type PoolsInUse struct {
+	Worker string
+	At     pgtype.Timestamptz
+	Pools  []int32
+}
+
 type Replenishment struct {
 	Pool         int32
 	Below        int64
@@ -250,4 +280,33 @@ type Service struct {
 	One        bool
 	Partitions int32
 	Gate       *string
+	StaffNo    int64
+}
+
+type Staff struct {
+	Staff       int32
+	ID          string
+	Name        string
+	Email       string
+	Active      bool
+	CreatedAt   pgtype.Timestamptz
+	ActiveSince pgtype.Timestamptz
+}
+
+type StockWatch struct {
+	Pool     int32
+	State    string
+	LowNo    int64
+	ToldLow  int64
+	ToldOut  int64
+	SeenLeft *int64
+	SampleAt []pgtype.Timestamptz
+	Samples  []int64
+}
+
+type Subscription struct {
+	Staff     int32
+	Campaign  *int32
+	Pool      *int32
+	CreatedAt pgtype.Timestamptz
 }
