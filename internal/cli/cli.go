@@ -108,7 +108,7 @@ the pools, campaigns and imports of the server.`,
 		{"pools", "Pools and what is in them:", []*cobra.Command{
 			p.campaignCommand(), p.poolCommand(),
 			p.importCommand(), p.importsCommand(), p.generateCommand(), p.spaceCommand(), p.replenishCommand(),
-			p.launchCommand(), p.stockCommand(), p.codeCommand(), p.issuanceCommand(),
+			p.launchCommand(), p.stockCommand(), p.codeCommand(), p.issuanceCommand(), p.staffCommand(),
 		}},
 		{"events", "Events, proof and figures:", []*cobra.Command{p.requestCommand(), p.tailCommand(), p.verifyCommand(), p.benchCommand()}},
 		{"terminal", "At the terminal:", nil},

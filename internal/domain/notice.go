@@ -67,11 +67,11 @@ func (n *Notice) Event() Event {
 func (n *Notice) Subject() string {
 	switch {
 	case n.Told == Exhausted:
-		return fmt.Sprintf("%s has no codes left", n.Pool.Name)
+		return n.Pool.Name + " has run out of codes"
 	case n.Facts.Left == 0:
-		return fmt.Sprintf("%s fell below %s and ran out", n.Pool.Name, count(*n.Facts.Threshold, "code"))
+		return fmt.Sprintf("%s fell below %s, and none is left", n.Pool.Name, count(*n.Facts.Threshold, "code"))
 	}
-	return fmt.Sprintf("%s: only %s left", n.Pool.Name, count(n.Facts.Left, "code"))
+	return fmt.Sprintf("%s is running low: %s left", n.Pool.Name, count(n.Facts.Left, "code"))
 }
 
 // Text is the whole of it, in paragraphs.
@@ -81,42 +81,43 @@ func (n *Notice) Text() string {
 
 // standing says which pool it is about and how many codes are left.
 func (n *Notice) standing() string {
-	pool := fmt.Sprintf("The pool “%s” of the campaign “%s”", n.Pool.Name, n.CampaignName)
+	pool := fmt.Sprintf("“%s” (campaign “%s”)", n.Pool.Name, n.CampaignName)
 	switch {
 	case n.Told == Exhausted:
-		return pool + " has no codes left. Whoever asks for one now goes away without."
+		return pool + " has run out of codes. Customers who should get one now go away empty-handed."
 	case n.Facts.Left == 0:
-		return fmt.Sprintf("%s has fallen below %s, where you wanted to hear of it, and the last one is gone already.", pool, count(*n.Facts.Threshold, "code"))
+		return fmt.Sprintf("%s has fallen below the %s at which you wanted to know, and none is left.", pool, count(*n.Facts.Threshold, "code"))
 	}
-	return fmt.Sprintf("%s has only %s left. You wanted to hear of it below %s.", pool, count(n.Facts.Left, "code"), grouped(*n.Facts.Threshold))
+	are := "are"
+	if n.Facts.Left == 1 {
+		are = "is"
+	}
+	return fmt.Sprintf("%s is running low: %s %s left, fewer than the %s at which you wanted to know.",
+		pool, count(n.Facts.Left, "code"), are, grouped(*n.Facts.Threshold))
 }
 
 // pace says how fast codes go, and when they will be gone.
 func (n *Notice) pace() string {
-	rate := n.Facts.PerMinute
-	switch {
+	switch rate, last := n.Facts.PerMinute, n.Facts.ExhaustedAt; {
 	case n.Facts.Left == 0 && rate == 0:
-		return "None has been given out in the last five minutes."
+		return "No code was given out in the last five minutes."
 	case n.Facts.Left == 0:
-		return "Lately they went out at " + pace(rate) + "."
+		return "Before that, customers were getting " + pace(rate) + "."
 	case rate == 0:
-		return "None has been given out in the last five minutes, so nobody can say how long they will last."
-	case n.Facts.ExhaustedAt.IsZero():
-		return "They are going out at " + pace(rate) + ", so they will last for years."
+		return "No code was given out in the last five minutes, so there is no telling how long these will last."
+	case last.IsZero():
+		return "Customers are getting " + pace(rate) + ", so these will last for years."
+	default:
+		return fmt.Sprintf("Customers are getting %s. At this pace the last one will be gone on %s UTC, %s.",
+			pace(rate), last.UTC().Format("Monday, 2 January 2006, at 15:04"), within(last.Sub(n.Facts.At)))
 	}
-	gone, last := "the last one will be gone", n.Facts.ExhaustedAt
-	if n.Facts.Left == 1 {
-		gone = "it will be gone"
-	}
-	return fmt.Sprintf("Codes are going out at %s. At this pace %s on %s UTC, %s.",
-		pace(rate), gone, last.UTC().Format("Monday, 2 January 2006, at 15:04"), within(last.Sub(n.Facts.At)))
 }
 
 func (n *Notice) toDo() string {
 	if n.Facts.Left == 0 {
-		return "Please add codes, or archive the pool if nobody is to get one any more:"
+		return "Please add codes, or archive the pool if the promotion is over:"
 	}
-	return "Please add codes before they run out, or archive the pool if that is fine:"
+	return "Please add codes in time, unless the promotion is meant to end with these:"
 }
 
 // pace is a rate as one says it: by the minute, or by the hour where that is less

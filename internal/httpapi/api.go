@@ -65,6 +65,7 @@ type Exports interface {
 type Deps struct {
 	Campaigns  Campaigns
 	Pools      Pools
+	Staffing   Staffing
 	Stocks     Stocks
 	Exports    Exports
 	Generating Generating
@@ -86,6 +87,7 @@ func New(d Deps) http.Handler {
 	mux := http.NewServeMux()
 	a.campaignRoutes(mux)
 	a.poolRoutes(mux)
+	a.staffRoutes(mux)
 	a.stockRoutes(mux)
 	a.generateRoutes(mux)
 	if d.ImportRoutes != nil {

@@ -85,6 +85,7 @@ var meanings = []struct {
 	{domain.ErrGuessable, guessable, ""},
 	{domain.ErrPatternMeets, patternMeets, ""},
 	{domain.ErrKeyReused, keyReused, ""},
+	{domain.ErrNoScope, notFound, ""},
 	{domain.ErrNotFound, notFound, "there is none with this id: look it up in the list, and mind that ids can be changed"},
 	{domain.ErrTaken, idTaken, ""},
 	{domain.ErrState, wrongState, "a draft can be launched or deleted, an active pool archived: read the pool to see what it is"},

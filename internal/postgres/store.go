@@ -109,9 +109,6 @@ func (s *Store) check(ctx context.Context) error {
 // Close ends all connections.
 func (s *Store) Close() { s.pool.Close() }
 
-// Ping asks whether the database answers.
-func (s *Store) Ping(ctx context.Context) error { return s.pool.Ping(ctx) }
-
 func migrator(url string) (*goose.Provider, func() error, error) {
 	cfg, err := pgx.ParseConfig(url)
 	if err != nil {

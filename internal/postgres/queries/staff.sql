@@ -36,12 +36,12 @@ DELETE FROM staff WHERE staff = @staff;
 
 -- In the order in which bodies list them: all, campaigns, pools.
 -- name: SubscriptionsOf :many
-SELECT u.staff, coalesce('campaign:' || c.id, 'pool:' || p.id, 'all')::text AS scope
+SELECT u.staff, (coalesce('campaign:' || c.id, 'pool:' || p.id, 'all') COLLATE "C")::text AS scope
   FROM subscriptions u
   LEFT JOIN campaigns c ON c.campaign = u.campaign
   LEFT JOIN pools p ON p.pool = u.pool
  WHERE u.staff = ANY (@staff::int[])
- ORDER BY u.staff, scope COLLATE "C";
+ ORDER BY u.staff, 2;
 
 -- name: Subscribe :execrows
 INSERT INTO subscriptions (staff, campaign, pool, created_at) VALUES (@staff, @campaign, @pool, @created_at)

@@ -285,12 +285,12 @@ func (q *Queries) Subscribe(ctx context.Context, arg SubscribeParams) (int64, er
 }
 
 const SubscriptionsOf = `-- name: SubscriptionsOf :many
-SELECT u.staff, coalesce('campaign:' || c.id, 'pool:' || p.id, 'all')::text AS scope
+SELECT u.staff, (coalesce('campaign:' || c.id, 'pool:' || p.id, 'all') COLLATE "C")::text AS scope
   FROM subscriptions u
   LEFT JOIN campaigns c ON c.campaign = u.campaign
   LEFT JOIN pools p ON p.pool = u.pool
  WHERE u.staff = ANY ($1::int[])
- ORDER BY u.staff, scope COLLATE "C"
+ ORDER BY u.staff, 2
 `
 
 type SubscriptionsOfRow struct {
