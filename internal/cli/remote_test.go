@@ -212,7 +212,7 @@ func TestRemoteJSON(t *testing.T) {
 	}
 	for line, want := range map[string]string{
 		"pool get p1 --json":     `"id": "p1"`,
-		"stock p1 --json":        `"per_minute": null`,
+		"stock p1 --json":        `"exhausted_at": null`,
 		"campaign list --json":   "[\n  {\n    \"id\": \"a\"",
 		"pool list --json":       `"id": "p2"`,
 		"pool history p1 --json": `"action": "pool.created"`,

@@ -138,7 +138,7 @@ keeps the subscriptions.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			body := map[string]any{}
-			cmd.LocalFlags().Visit(func(f *pflag.Flag) {
+			cmd.Flags().Visit(func(f *pflag.Flag) {
 				switch f.Name {
 				case "name", "email":
 					body[f.Name] = f.Value.String()

@@ -96,7 +96,9 @@ func newNotices(w *world) *notices {
 	var all sync.WaitGroup
 	for _, topic := range []string{w.names.PoolEvents, w.names.Notifications} {
 		r := w.reader(topic)
-		all.Go(func() { r.more(time.Hour, func(_ int, rec *consumer.Record) bool { n.hear(rec); return ctx.Err() != nil }) })
+		all.Go(func() {
+			r.more(time.Hour, func(_ int, rec *consumer.Record) bool { n.hear(rec); return ctx.Err() != nil })
+		})
 	}
 	// A reader looks at its end when something comes.
 	n.t.Cleanup(cancel)
@@ -358,13 +360,13 @@ func (n *notices) Havoc() (stop func()) {
 	ended, done := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(done)
-		for {
+		for step := 1; ; step++ {
 			select {
 			case <-ended:
 				return
 			case <-n.stepped:
 			}
-			if rand.N(sized(4, 1)) > 0 {
+			if step%sized(4, 1) != 0 {
 				continue
 			}
 			time.Sleep(rand.N(1500 * time.Millisecond)) // at which moment is what is tried

@@ -220,6 +220,9 @@ func (s *Store) ArchivePool(ctx context.Context, who domain.Actor, id string, ve
 		if err := q.HandBackAll(ctx, p.Key); err != nil {
 			return entry{}, err
 		}
+		if err := q.HoldWatch(ctx, p.Key); err != nil {
+			return entry{}, err
+		}
 		now, err := q.Now(ctx)
 		if err != nil {
 			return entry{}, err

@@ -56,6 +56,9 @@ type Cut struct {
 	Requests    []int64 `json:"requests"`
 	Outcomes    []int64 `json:"outcomes"`
 	DeadLetters []int64 `json:"dead_letters"`
+
+	PoolEvents    []int64 `json:"pool_events"`
+	Notifications []int64 `json:"notifications"`
 }
 
 // InFlight counts deliveries that nobody has a right to an answer to yet.

@@ -36,6 +36,7 @@ var invariants = []struct {
 	{6, "Exact stock"},
 	{7, `No false "exhausted"`},
 	{8, "Windows and states hold"},
+	{10, "Low is told once per crossing"},
 }
 
 // rule is a query whose rows are violations of an invariant. Its file begins

@@ -47,10 +47,12 @@ func Run(ctx context.Context, c Config) (Report, error) {
 	}{
 		{"look up topics and offsets", a.mark},
 		{"connect to the database", a.connect},
+		{"look up what was told", a.markNotices},
 		{"read outcomes", a.readOutcomes},
 		{"read dead letters", a.readLetters},
 		{"read requests", a.readRequests},
 		{"read verdicts", a.readVerdicts},
+		{"read notices", a.readNotices},
 		{"compare", a.compare},
 	} {
 		a.config.Progress(step.name)
@@ -74,6 +76,10 @@ type audit struct {
 	letters   log
 	committed []int64 // by request partition; what must be answered
 
+	// from markNotices
+	poolEvents log
+	notices    log
+
 	// from connect
 	session *pgx.Conn // has the temporary tables
 	aside   *pgx.Conn // for reading while session loads
@@ -88,7 +94,7 @@ type audit struct {
 
 // counts is what was read.
 type counts struct {
-	deliveries, malformed, issued, rejected, letters, verdicts int64
+	deliveries, malformed, issued, rejected, letters, verdicts, poolEvents, notices int64
 }
 
 func (a *audit) close() {
@@ -159,6 +165,9 @@ func (a *audit) compare(ctx context.Context) error {
 	if err := a.loadMarks(ctx); err != nil {
 		return err
 	}
+	if err := a.loadNoticeMarks(ctx); err != nil {
+		return err
+	}
 	tx, err := a.session.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly})
 	if err != nil {
 		return err
@@ -217,5 +226,7 @@ func (a *audit) measure(ctx context.Context, tx pgx.Tx) (map[int]string, error) 
 		6: fmt.Sprintf("%s codes, %s lots, %s runs", group(codes), group(lots), group(runs)),
 		7: fmt.Sprintf("%s refusals for want of codes", group(scarce)),
 		8: fmt.Sprintf("%s issuances, %s code.rejected", group(issuances), group(n.rejected)),
+
+		10: fmt.Sprintf("%s pool events, %s notices", group(n.poolEvents), group(n.notices)),
 	}, nil
 }

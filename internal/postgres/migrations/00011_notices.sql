@@ -36,8 +36,9 @@ CREATE INDEX history_staff_idx ON history (staff, entry) WHERE staff IS NOT NULL
 -- that nobody has come since it looked.
 ALTER TABLE service ADD COLUMN staff_no bigint NOT NULL DEFAULT 0;
 
--- Where the stock of launched pools stands (domain.Watch). Nobody waits for a row:
--- who finds it locked leaves the judging to whoever has it, or to the next second.
+-- Where the stock of launched pools stands (domain.Watch). Nobody waits for a row
+-- but who archives the pool: who finds it locked leaves the judging to whoever has
+-- it, or to the next second.
 CREATE TABLE stock_watch (
     pool      int PRIMARY KEY,
     state     text NOT NULL DEFAULT 'ok' CONSTRAINT stock_watch_state_known CHECK (state IN ('ok', 'low', 'exhausted')),

@@ -36,6 +36,10 @@ SELECT sqlc.embed(w), sqlc.embed(p), s.codes_left::bigint AS codes_left, s.runs:
 -- name: LockWatch :one
 SELECT * FROM stock_watch WHERE pool = @pool FOR UPDATE SKIP LOCKED;
 
+-- Waits for whoever judges the pool, so that nothing is told of it later.
+-- name: HoldWatch :exec
+SELECT FROM stock_watch WHERE pool = @pool FOR UPDATE;
+
 -- Of pools that were found sold out, those of which that has not been told.
 -- name: UntoldSoldOut :many
 SELECT w.pool FROM stock_watch w WHERE w.pool = ANY (@pools::int[]) AND w.state <> 'exhausted' ORDER BY w.pool;

@@ -73,6 +73,16 @@ func (q *Queries) ForgetUse(ctx context.Context) error {
 	return err
 }
 
+const HoldWatch = `-- name: HoldWatch :exec
+SELECT FROM stock_watch WHERE pool = $1 FOR UPDATE
+`
+
+// Waits for whoever judges the pool, so that nothing is told of it later.
+func (q *Queries) HoldWatch(ctx context.Context, pool int32) error {
+	_, err := q.db.Exec(ctx, HoldWatch, pool)
+	return err
+}
+
 const LockWatch = `-- name: LockWatch :one
 SELECT pool, state, low_no, told_low, told_out, seen_left, sample_at, samples FROM stock_watch WHERE pool = $1 FOR UPDATE SKIP LOCKED
 `
