@@ -58,6 +58,14 @@ var commands = map[string]string{
 	"POST /v1/pools/{id}/codes/{code}/check":                   "code check beach SUN-1",
 	"GET /v1/pools/{id}/redemptions/{redemption_id}":           "redemption show beach r-1",
 	"POST /v1/pools/{id}/redemptions/{redemption_id}/rollback": "redemption rollback beach r-1",
+	"POST /v1/staff":                                           "staff create Anna --email anna@example.com",
+	"GET /v1/staff":                                            "staff list",
+	"GET /v1/staff/{id}":                                       "staff show anna",
+	"PATCH /v1/staff/{id}":                                     "staff set anna --active=false",
+	"DELETE /v1/staff/{id}":                                    "staff delete anna",
+	"PUT /v1/staff/{id}/subscriptions/{scope}":                 "staff subscribe anna pool:beach",
+	"DELETE /v1/staff/{id}/subscriptions/{scope}":              "staff unsubscribe anna pool:beach",
+	"GET /v1/staff/{id}/history":                               "staff history anna",
 }
 
 // notAsked are routes that programs ask, not people.

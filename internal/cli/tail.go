@@ -77,7 +77,7 @@ A person sees codes masked. --json prints every record whole, one object a line.
 	kafkaFlag(f, &brokers)
 	prefixFlag(f, &prefix)
 	f.StringVar(&topic, "topic", "outcomes", "`topic` to follow: "+strings.Join(topicWords, ", ")+", or all of them")
-	among(cmd, "topic", append(topicWords[:len(topicWords):len(topicWords)], "all")...)
+	among(cmd, "topic", append([]string{"all"}, topicWords...)...)
 	f.StringVar(&from, "from", "end", "`place` to begin at in each partition: beginning, end, an offset, or -N for N before the end")
 	f.Int64Var(&count, "count", 0, "stop after this `number` of events; 0: never")
 	f.BoolVar(&asJSON, "json", false, "print each record as a JSON object, codes included")

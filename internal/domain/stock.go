@@ -18,6 +18,9 @@ type Stock struct {
 	Redeemed  int64
 	Expired   int64 // never issued, and too late now
 	Withdrawn int64 // blocked, or redeemed without having been issued
+
+	PerMinute   float64   // issued of late (Samples.PerMinute)
+	ExhaustedAt time.Time // when the last is gone at that rate; zero: there is no telling
 }
 
 // CodeState is where a code is in its life.

@@ -66,6 +66,7 @@ type Exports interface {
 type Deps struct {
 	Campaigns  Campaigns
 	Pools      Pools
+	Staffing   Staffing
 	Stocks     Stocks
 	Exports    Exports
 	Generating Generating
@@ -91,6 +92,7 @@ func New(d Deps) http.Handler {
 	mux := http.NewServeMux()
 	a.campaignRoutes(mux)
 	a.poolRoutes(mux)
+	a.staffRoutes(mux)
 	a.stockRoutes(mux)
 	a.generateRoutes(mux)
 	a.redemptionRoutes(mux)

@@ -98,7 +98,7 @@ func (s *site) serve(pools httpapi.Pools) {
 	intake := importing.NewIntake(s.store, uploadLimit, s.runner.Wake)
 	intake.Keep = time.Hour
 	h := httpapi.New(httpapi.Deps{
-		Campaigns: s.store, Pools: pools, Stocks: s.store, Exports: exporting.New(s.store), Generating: s.store, ByHand: s.store,
+		Campaigns: s.store, Pools: pools, Staffing: s.store, Stocks: s.store, Exports: exporting.New(s.store), Generating: s.store, ByHand: s.store,
 		Redeeming: redeeming.New(s.store, func() {}, registry), Guesses: guesses.New(s.limits, zerolog.New(s.log), registry), Metrics: registry,
 		Log:          zerolog.New(s.log),
 		ImportRoutes: httpapi.ImportRoutes(intake, s.store, zerolog.New(s.log)),
@@ -345,6 +345,29 @@ func TestWalk(t *testing.T) {
 	}
 	s.Want(204, "DELETE", "/v1/pools/gone", "")
 	s.Want(204, "DELETE", "/v1/campaigns/brief", "")
+
+	if made := s.Want(201, "POST", "/v1/staff", `{"name": "Ann É.", "email": "ann@example.com"}`); made.Header.Get("Location") != "/v1/staff/ann-e" || made.Get("active") != true {
+		t.Errorf("got %s", made.body)
+	}
+	const ann = "/v1/staff/ann-e"
+	for _, scope := range []string{"pool:ete-2026-20", "all", "campaign:summer", "all"} {
+		s.Want(200, "PUT", ann+"/subscriptions/"+scope, "")
+	}
+	if got := s.Want(200, "GET", ann, "").Get("subscriptions"); !cmp.Equal(got, []any{"all", "campaign:summer", "pool:ete-2026-20"}) {
+		t.Errorf("got %v", got)
+	}
+	s.Want(204, "DELETE", ann+"/subscriptions/all", "")
+	s.Want(204, "DELETE", ann+"/subscriptions/all", "")
+	if got := s.Want(200, "PATCH", ann, `{"email": "ann.e@example.com", "active": false}`); got.Get("active") != false || got.Get("email") != "ann.e@example.com" {
+		t.Errorf("got %s", got.body)
+	}
+	if list := s.Want(200, "GET", "/v1/staff?active=false&q=%C3%89", ""); len(list.Get("items").([]any)) != 1 {
+		t.Errorf("got %s", list.body)
+	}
+	if list := s.Want(200, "GET", ann+"/history?action=staff.subscribed", ""); len(list.Get("items").([]any)) != 3 {
+		t.Errorf("got %s", list.body)
+	}
+	s.Want(204, "DELETE", ann, "")
 
 	for op, o := range s.contract.operations() {
 		if !s.routes[op] {

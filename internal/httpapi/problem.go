@@ -105,6 +105,7 @@ var meanings = []struct {
 	{domain.ErrGuessable, guessable, ""},
 	{domain.ErrPatternMeets, patternMeets, ""},
 	{domain.ErrKeyReused, keyReused, ""},
+	{domain.ErrNoScope, notFound, ""},
 	{domain.ErrNotFound, notFound, "there is none with this id: look it up in the list, and mind that ids can be changed"},
 	{domain.ErrTaken, idTaken, ""},
 	{domain.ErrNotRedeemed, noRedemption, ""},

@@ -15,16 +15,16 @@ func (a *api) stockRoutes(mux *http.ServeMux) {
 }
 
 type stockView struct {
-	Total       int64    `json:"total"`
-	Available   int64    `json:"available"`
-	Scheduled   int64    `json:"scheduled"`
-	Held        int64    `json:"held"`
-	Issued      int64    `json:"issued"`
-	Redeemed    int64    `json:"redeemed"`
-	Expired     int64    `json:"expired"`
-	Withdrawn   int64    `json:"withdrawn"`
-	PerMinute   *float64 `json:"per_minute"`
-	ExhaustedAt *string  `json:"exhausted_at"`
+	Total       int64   `json:"total"`
+	Available   int64   `json:"available"`
+	Scheduled   int64   `json:"scheduled"`
+	Held        int64   `json:"held"`
+	Issued      int64   `json:"issued"`
+	Redeemed    int64   `json:"redeemed"`
+	Expired     int64   `json:"expired"`
+	Withdrawn   int64   `json:"withdrawn"`
+	PerMinute   float64 `json:"per_minute"`
+	ExhaustedAt *string `json:"exhausted_at"`
 }
 
 func (a *api) readStock(w http.ResponseWriter, r *http.Request) error {
@@ -38,7 +38,7 @@ func (a *api) readStock(w http.ResponseWriter, r *http.Request) error {
 	}
 	return answer(w, http.StatusOK, stockView{
 		Total: s.Total, Available: s.Available, Scheduled: s.Scheduled, Held: s.Held, Issued: s.Issued,
-		Redeemed: s.Redeemed, Expired: s.Expired, Withdrawn: s.Withdrawn,
+		Redeemed: s.Redeemed, Expired: s.Expired, Withdrawn: s.Withdrawn, PerMinute: s.PerMinute, ExhaustedAt: viewTime(s.ExhaustedAt),
 	})
 }
 

@@ -60,8 +60,8 @@ func (d *desk) Want(want []string, asks ...domain.RedemptionRequest) []domain.Ju
 	return judged
 }
 
-// Told are the types of events that wait in the outbox, with the ids of their
-// redemptions.
+// Told are the types of outcomes of redemptions that wait in the outbox, with the
+// ids of their redemptions.
 func (d *desk) Told() []string {
 	d.t.Helper()
 	events, err := d.Unpublished(d.ctx, 10_000)
@@ -70,6 +70,9 @@ func (d *desk) Told() []string {
 	}
 	var all []string
 	for _, e := range events {
+		if e.Topic != domain.ToRedemptionOutcomes {
+			continue
+		}
 		_, id, _ := strings.Cut(string(e.Value), `"redemption_id":"`)
 		id, _, _ = strings.Cut(id, `"`)
 		all = append(all, strings.TrimPrefix(e.Type, "promopool.")+" "+id)

@@ -21,9 +21,13 @@ func (s *Store) Stock(ctx context.Context, poolID string) (domain.Stock, error) 
 		return domain.Stock{}, err
 	}
 	r, err := s.q.Stock(ctx, pool.Key)
-	return domain.Stock{
+	if err != nil {
+		return domain.Stock{}, asked(err)
+	}
+	stock := domain.Stock{
 		Total: r.Total, Available: r.Available, Scheduled: r.Scheduled, Held: r.Held, Issued: r.Issued, Redeemed: r.Redeemed, Expired: r.Expired, Withdrawn: r.Withdrawn,
-	}, asked(err)
+	}
+	return stock, s.forecast(ctx, &pool, &stock, fromStamp(r.AskedAt))
 }
 
 // Issuance returns what a request was given, or domain.ErrNotFound.

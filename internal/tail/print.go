@@ -25,6 +25,9 @@ type shown struct {
 	CustomerID   string `json:"customer_id"`
 	Code         string `json:"code"`
 	Reason       string `json:"reason"`
+	StaffID      string `json:"staff_id"`
+	Subject      string `json:"subject"`
+	Remaining    *int64 `json:"remaining"`
 }
 
 const (
@@ -65,7 +68,11 @@ func (p *Printer) event(r *consumer.Record) string {
 		name = p.paint(yellow, name)
 	}
 	fields := []string{name}
-	for _, f := range []string{d.PoolID, d.RequestID, d.RedemptionID, d.CustomerID, p.mask(d.Code), d.Reason} {
+	left := ""
+	if d.Remaining != nil && d.Subject == "" {
+		left = fmt.Sprintf("%d left", *d.Remaining)
+	}
+	for _, f := range []string{d.PoolID, d.RequestID, d.RedemptionID, d.CustomerID, p.mask(d.Code), d.Reason, left, d.StaffID, d.Subject} {
 		if f != "" {
 			fields = append(fields, clean([]byte(f)))
 		}

@@ -130,17 +130,8 @@ func (a *audit) ends(ctx context.Context, topic string, partitions int) (log, er
 // loadMarks tells the rules where the request log begins, now that everything
 // is read, what must be answered, and which answers retention may have taken.
 func (a *audit) loadMarks(ctx context.Context) error {
-	for _, l := range []*log{&a.requests, &a.outcomes, &a.letters} {
-		start, _, err := topics.Ends(ctx, a.config.Client, l.topic, len(l.start))
-		if err != nil {
-			return err
-		}
-		for p := range l.start {
-			l.start[p] = max(l.start[p], start[p])
-		}
-		if l.deleted() {
-			a.note("topic %s begins at offset %s: what retention took away was not audited", l.topic, offsets(l.start))
-		}
+	if err := a.settle(ctx, &a.requests, &a.outcomes, &a.letters); err != nil {
+		return err
 	}
 	if _, err := a.load(ctx, "audit_partitions", func(_ context.Context, newRows func() *rows) error {
 		w := newRows()
@@ -156,6 +147,23 @@ func (a *audit) loadMarks(ctx context.Context) error {
 	}
 	_, err := a.session.Exec(ctx, "ANALYZE audit_outcomes, audit_by_hand, audit_requests, audit_letters, audit_verdicts, audit_evidence, audit_partitions")
 	return err
+}
+
+// settle finds out where the topics begin now, and notes what is gone.
+func (a *audit) settle(ctx context.Context, logs ...*log) error {
+	for _, l := range logs {
+		start, _, err := topics.Ends(ctx, a.config.Client, l.topic, len(l.start))
+		if err != nil {
+			return err
+		}
+		for p := range l.start {
+			l.start[p] = max(l.start[p], start[p])
+		}
+		if l.deleted() {
+			a.note("topic %s begins at offset %s: what retention took away was not audited", l.topic, offsets(l.start))
+		}
+	}
+	return nil
 }
 
 // horizon is the time before which records of the topic may be gone; nil: none is.

@@ -46,6 +46,7 @@ var invariants = []struct {
 	{7, `No false "exhausted"`},
 	{8, "Windows and states hold"},
 	{9, "Redemptions hold"},
+	{10, "Low is told once per crossing"},
 }
 
 // rule is a query whose rows are violations of an invariant. Its file begins

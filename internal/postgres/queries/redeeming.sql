@@ -1,9 +1,6 @@
 -- Redemptions. Locks in the order: names, pools, runs, codes, redemptions; what a
 -- lock guards is read in a later statement.
 
--- name: Gate :one
-SELECT coalesce(gate, '')::text FROM service;
-
 -- name: CodePlaces :many
 SELECT p.idx::int AS idx, p.lot::int AS lot, p.seq::bigint AS seq FROM code_places(@pools::int[], @codes::text[]) AS p;
 

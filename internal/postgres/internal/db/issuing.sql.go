@@ -353,6 +353,17 @@ func (q *Queries) FreeLater(ctx context.Context, arg FreeLaterParams) (int64, er
 	return free, err
 }
 
+const Gate = `-- name: Gate :one
+SELECT coalesce(gate, '')::text AS reason FROM service
+`
+
+func (q *Queries) Gate(ctx context.Context) (string, error) {
+	row := q.db.QueryRow(ctx, Gate)
+	var reason string
+	err := row.Scan(&reason)
+	return reason, err
+}
+
 const GiveBack = `-- name: GiveBack :exec
 SELECT hand_back(p.pool, ARRAY[$1::int]) FROM (SELECT pool FROM pools WHERE pool = $2 FOR UPDATE) p
 `

@@ -12,6 +12,7 @@ import (
 )
 
 const CodePlaces = `-- name: CodePlaces :many
+
 SELECT p.idx::int AS idx, p.lot::int AS lot, p.seq::bigint AS seq FROM code_places($1::int[], $2::text[]) AS p
 `
 
@@ -26,6 +27,8 @@ type CodePlacesRow struct {
 	Seq int64
 }
 
+// Redemptions. Locks in the order: names, pools, runs, codes, redemptions; what a
+// lock guards is read in a later statement.
 func (q *Queries) CodePlaces(ctx context.Context, arg CodePlacesParams) ([]CodePlacesRow, error) {
 	rows, err := q.db.Query(ctx, CodePlaces, arg.Pools, arg.Codes)
 	if err != nil {
@@ -183,20 +186,6 @@ func (q *Queries) FirstAnswers(ctx context.Context, arg FirstAnswersParams) ([]F
 		return nil, err
 	}
 	return items, nil
-}
-
-const Gate = `-- name: Gate :one
-
-SELECT coalesce(gate, '')::text FROM service
-`
-
-// Redemptions. Locks in the order: names, pools, runs, codes, redemptions; what a
-// lock guards is read in a later statement.
-func (q *Queries) Gate(ctx context.Context) (string, error) {
-	row := q.db.QueryRow(ctx, Gate)
-	var column_1 string
-	err := row.Scan(&column_1)
-	return column_1, err
 }
 
 const GeneratedPlaces = `-- name: GeneratedPlaces :many

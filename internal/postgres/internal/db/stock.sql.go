@@ -255,7 +255,8 @@ SELECT coalesce(sum(s.size), 0)::bigint AS total,
        coalesce(sum(s.unissued) FILTER (WHERE s.expired), 0)::bigint AS expired,
        coalesce(sum(s.unissued) FILTER (WHERE s.scheduled AND NOT s.expired), 0)::bigint AS scheduled,
        coalesce(sum(s.unissued) FILTER (WHERE NOT s.scheduled AND NOT s.expired), 0)::bigint AS available,
-       coalesce(sum(s.held) FILTER (WHERE NOT s.scheduled AND NOT s.expired), 0)::bigint AS held
+       coalesce(sum(s.held) FILTER (WHERE NOT s.scheduled AND NOT s.expired), 0)::bigint AS held,
+       statement_timestamp()::timestamptz AS asked_at
   FROM shelf s
 `
 
@@ -268,6 +269,7 @@ type StockRow struct {
 	Scheduled int64
 	Available int64
 	Held      int64
+	AskedAt   pgtype.Timestamptz
 }
 
 // What is left and what became of it.
@@ -287,6 +289,7 @@ func (q *Queries) Stock(ctx context.Context, pool int32) (StockRow, error) {
 		&i.Scheduled,
 		&i.Available,
 		&i.Held,
+		&i.AskedAt,
 	)
 	return i, err
 }
