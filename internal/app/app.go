@@ -167,6 +167,7 @@ func Run(ctx context.Context, c Config, ready func(httpAddr string)) error {
 		Redeemer:    redeemer,
 		Outcomes:    producer.NewRedemptions(publisher, names.RedemptionOutcomes, described[names.RedemptionOutcomes].Partitions, asked.Stream, asked.Partitions),
 		DeadLetters: producer.NewDeadLetters(publisher, names.DeadLetters, described[names.DeadLetters].Partitions, names.RedemptionRequests, asked.Stream),
+		Told:        consumer.NewTold(client, asked, described[names.RedemptionOutcomes], store),
 		Health:      health, Stop: stop, Metrics: ofGroup(names.RedeemingGroup), Log: log,
 	}
 	redeemers := consumer.NewGroup(client, c.Kafka, names.RedeemingGroup, names.RedemptionRequests, consumer.DefaultStall, health, log, registry)
@@ -182,6 +183,9 @@ func Run(ctx context.Context, c Config, ready func(httpAddr string)) error {
 	numbers := consumer.NewNumbers(client, []topics.Topic{described[names.PoolEvents], described[names.Notifications]},
 		[]topics.Topic{described[names.Outcomes], described[names.RedemptionOutcomes]})
 	carrier := gated{store: store, numbers: numbers, log: log.With().Str("component", "outbox").Logger(), work: events.Run}
+	if err := redemptions.Told.Look(starting, -1); err != nil {
+		return err
+	}
 	if err := carrier.look(starting); err != nil && !errors.Is(err, errBehind) { // else readyz says so
 		return err
 	}
