@@ -101,6 +101,9 @@ func Run(ctx context.Context, c Config, ready func(httpAddr string)) error {
 		return err
 	}
 
+	if c.GuessLimits == (guesses.Limits{}) {
+		c.GuessLimits = guesses.DefaultLimits()
+	}
 	if err := c.GuessLimits.Check(); err != nil {
 		return err
 	}
