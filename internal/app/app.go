@@ -37,8 +37,8 @@ import (
 )
 
 const (
-	// connections to PostgreSQL: four transactions at a time, refills, imports,
-	// and the HTTP interface.
+	// connections to PostgreSQL: four transactions of issuing at a time and four
+	// of redeeming, refills, imports, and the HTTP interface.
 	connections = 16
 	// fetchBytes is what one fetch of a partition brings at most: a batch of
 	// about 1,500 requests. Larger batches hold locks longer and gain nothing.
