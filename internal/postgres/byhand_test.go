@@ -331,3 +331,23 @@ func (w *shelfModel) checkSound(t *rapid.T) {
 		t.Fatal(broken)
 	}
 }
+
+// TestHandBackPieces: a lot in many pieces is handed back in a moment, though the
+// planner was told last that it is in one.
+func TestHandBackPieces(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t)
+	d.Create("p")
+	d.Fill("p", "c", 70_000)
+	d.Launch("p")
+	d.Exec("VACUUM ANALYZE")
+	p := d.Claim(0, "one")
+	p.Refill("p", 200)
+	d.Exec(`SELECT count(*) FROM take_out((SELECT pool FROM pools), (SELECT array_fill(lot, ARRAY[20000]) FROM lots),
+		ARRAY(SELECT g::bigint FROM generate_series(300, 60299, 3) g))`)
+	start := time.Now()
+	d.Exec("SELECT hand_back(pool, NULL) FROM pools")
+	if took, pieces := time.Since(start), d.Int("SELECT count(*) FROM runs"); took > 5*time.Second || pieces < 20_000 {
+		t.Errorf("%d pieces took %v", pieces, took)
+	}
+}
