@@ -22,6 +22,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"promopool/internal/consumer"
+	"promopool/internal/customers"
 	"promopool/internal/domain"
 	"promopool/internal/exporting"
 	"promopool/internal/guesses"
@@ -193,8 +194,11 @@ func Run(ctx context.Context, c Config, ready func(httpAddr string)) error {
 		return err
 	}
 	watcher := watching.New(store, events.Wake, log, registry)
+	lister := customers.NewLister(store, log, registry)
+	eraser := customers.NewEraser(store, customerTopics{client, names}, log, registry)
 	server := httpapi.Server(httpapi.New(httpapi.Deps{
 		Campaigns: store, Pools: store, Staffing: store, Stocks: store, Exports: exporting.New(store), Generating: store, ByHand: store,
+		Customers: store, Erasing: eraser,
 		Redeeming: redeemer, Guesses: guesses.New(c.GuessLimits, log, registry), Metrics: registry, Log: log,
 		Told:         events.Wake,
 		ImportRoutes: httpapi.ImportRoutes(intake, store, log),
@@ -210,6 +214,8 @@ func Run(ctx context.Context, c Config, ready func(httpAddr string)) error {
 	parts.Go(func() error { return lead(inner, store, "outbox", worker, log, carrier.Run) })
 	parts.Go(func() error { return lead(inner, store, "watch", worker, log, watcher.Run) })
 	parts.Go(func() error { return watching.Report(inner, store, worker, issuer.Touched, log) })
+	parts.Go(func() error { return lead(inner, store, "customer lists", worker, log, lister.Run) })
+	parts.Go(func() error { return lead(inner, store, "erasures", worker, log, eraser.Run) })
 	parts.Go(func() error { return serve(inner, server, listener) })
 	if ready != nil {
 		ready(listener.Addr().String())

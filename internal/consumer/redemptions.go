@@ -102,7 +102,13 @@ func (w *till) batch(ctx context.Context, records []Record) error {
 			letters = append(letters, letter(r, j.Reason.String(), j.Reason.Detail()))
 			continue
 		}
-		answers = append(answers, producer.Redeemed{Redemption: j.Redemption, Offset: r.Offset, Key: r.Key, Traceparent: Header(r, "traceparent")})
+		alias := ""
+		if asked := asks[i].CustomerID; j.CustomerID != asked && domain.IsPseudonym(j.CustomerID) {
+			alias = j.CustomerID
+		}
+		answers = append(answers, producer.Redeemed{
+			Redemption: j.Redemption, Offset: r.Offset, Key: hushed(r.Key, asks[i].CustomerID, alias), Traceparent: Header(r, "traceparent"),
+		})
 	}
 	start := time.Now()
 	if err := w.retry(ctx, stepPublish, func() error {

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -231,6 +232,21 @@ func TestUsing(t *testing.T) {
 		if got := reported[i+1]; got.Type != want && got.data["reason"] != want {
 			t.Errorf("redemption %d: got %v, want %s", i+1, got, want)
 		}
+	}
+
+	// What a customer has, and the end of it.
+	var page struct{ Items []map[string]any }
+	anna.Want(200, "GET", "/v1/customers/c-1/codes", "").into(&page)
+	if len(page.Items) != 1 || page.Items[0]["code"] != first || page.Items[0]["state"] != "redeemed" {
+		t.Errorf("got %v", page)
+	}
+	anna.Want(200, "DELETE", "/v1/customers/c-1", "")
+	anna.Want(200, "GET", "/v1/customers/c-1/codes", "").into(&page)
+	if len(page.Items) != 0 {
+		t.Errorf("got %v", page)
+	}
+	if got := anna.Want(200, "GET", pool+"/issuances/r-1", ""); bytes.Contains(got.body, []byte(`"c-1"`)) {
+		t.Errorf("got %s", got.body)
 	}
 
 	// An archived pool issues nothing, but its issued codes are redeemed.

@@ -92,6 +92,8 @@ type audit struct {
 	streams []string  // incarnations of the request topic that the database knows
 	decided []int64   // by request partition: next_offset
 
+	pseudonyms *domain.Pseudonyms // nil: nobody was ever erased
+
 	redemptions redemptions
 
 	mu     sync.Mutex // guards flaws, counts and report.Notes while topics are read
@@ -138,6 +140,9 @@ func (a *audit) connect(ctx context.Context) error {
 		if _, err := a.session.Exec(ctx, "INSERT INTO audit_redemption_reasons (reason, name) VALUES ($1, $2)", int16(r), r.String()); err != nil {
 			return err
 		}
+	}
+	if err := a.readPseudonyms(ctx); err != nil {
+		return err
 	}
 	return a.readPartitions(ctx)
 }
@@ -194,6 +199,9 @@ func (a *audit) compare(ctx context.Context) error {
 	// The statistics of the service's tables may be from when they were empty:
 	// only hash joins end in any case.
 	if _, err := tx.Exec(ctx, "SET LOCAL enable_nestloop = off; SET LOCAL enable_mergejoin = off; SET LOCAL jit = off; SET LOCAL work_mem = '64MB'"); err != nil {
+		return err
+	}
+	if err := a.sure(ctx, tx); err != nil {
 		return err
 	}
 	checked, err := a.measure(ctx, tx)
