@@ -178,6 +178,66 @@ func TestRedemptionsConform(t *testing.T) {
 	})
 }
 
+// aPool is any launched pool.
+var aPool = rapid.Custom(func(t *rapid.T) *domain.Pool {
+	return &domain.Pool{
+		Key: rapid.Int32Min(1).Draw(t, "key"), ID: rapid.StringMatching(`[a-z0-9][a-z0-9-]{0,62}`).Draw(t, "pool"),
+		CampaignID: rapid.StringMatching(`[a-z0-9][a-z0-9-]{0,62}`).Draw(t, "campaign"), Name: rapid.StringN(1, -1, 200).Draw(t, "name"),
+		LaunchedAt: moment.Draw(t, "launched_at"), ArchivedAt: moment.Draw(t, "archived_at"), State: domain.Active,
+	}
+})
+
+// TestPoolEventsConform: whatever a pool's stock does, what is told of it is as the
+// schemas say.
+func TestPoolEventsConform(t *testing.T) {
+	schemas := map[string]*jsonschema.Schema{}
+	for _, name := range []string{
+		domain.TypePoolLaunched, domain.TypePoolArchived, domain.TypePoolLow, domain.TypePoolExhausted, domain.TypePoolReplenished, domain.TypeStaffNotification,
+	} {
+		schemas[name] = schema(t, name)
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		p := aPool.Draw(t, "a pool")
+		check := func(e domain.Event) {
+			if err := valid(schemas[e.Type], e.Value); err != nil {
+				t.Fatalf("%s: %v\n%s", e.Type, err, e.Value)
+			}
+			wantFields(t, schemas[e.Type], e.Value)
+			if e.Key == "" || e.ID == "" || e.PoolID != p.ID {
+				t.Fatalf("%+v", e)
+			}
+		}
+		check(domain.LaunchedEvent(p))
+		check(domain.ArchivedEvent(p))
+		w := domain.Watch{State: domain.StockOK}
+		issued := int64(0)
+		for range 4 {
+			p.NotifyBelow, p.Notify = nil, rapid.Bool().Draw(t, "notify")
+			if below := rapid.Int64Range(1, 1000).Draw(t, "below"); p.Notify {
+				p.NotifyBelow = &below
+			}
+			left, now := rapid.Int64Range(0, 1000).Draw(t, "left"), moment.Draw(t, "now")
+			issued += rapid.Int64Range(0, 1000).Draw(t, "issued")
+			facts := domain.FactsOf(p, domain.Samples{{At: now.Add(-time.Hour)}}, now, left, issued)
+			var crossed []domain.Crossing
+			w, crossed = w.Judge(p, left)
+			for _, c := range crossed {
+				if c.Kind == domain.Quiet {
+					continue
+				}
+				check(domain.CrossingEvent(p, c, facts))
+				if c.Kind != domain.Replenished && p.Notify {
+					n := domain.Notice{
+						To:   &domain.Staff{Key: 7, ID: "anna", Name: rapid.StringN(1, -1, 200).Draw(t, "to"), Email: "anna@example.com"},
+						Pool: p, CampaignName: "Summer", No: c.No, Told: c.Kind, Facts: facts, Link: "http://localhost/pools/" + p.ID,
+					}
+					check(n.Event())
+				}
+			}
+		}
+	})
+}
+
 func TestReasonsAgree(t *testing.T) {
 	var redemption []any
 	for _, r := range domain.RedemptionReasons {
@@ -305,8 +365,34 @@ func TestExampleRedemptions(t *testing.T) {
 	redeemed.RolledBackAt = time.Date(2026, 7, 5, 9, 0, 0, 0, time.UTC)
 	wantSame(t, "examples/code.redemption_rolled_back.json", redeemed.RolledBackEvent().Value)
 	rejected := redeemed
-	rejected.Reason, rejected.Context = domain.AlreadyRedeemed, nil
+	rejected.Reason, rejected.Context = domain.RedeemedBefore, nil
 	wantSame(t, "examples/redemption.rejected.json", rejected.Event().Value)
+}
+
+// TestExampleNotices: the same of what is told of pools.
+func TestExampleNotices(t *testing.T) {
+	launched, below := time.Date(2026, 6, 1, 9, 0, 0, 0, time.UTC), int64(100)
+	p := &domain.Pool{
+		Key: 1, ID: "summer-sale", CampaignID: "summer", Name: "Summer sale", Notify: true, NotifyBelow: &below, State: domain.Active,
+		LaunchedAt: launched, ArchivedAt: launched.AddDate(0, 3, 0),
+	}
+	wantSame(t, "examples/pool.launched.json", domain.LaunchedEvent(p).Value)
+	wantSame(t, "examples/pool.archived.json", domain.ArchivedEvent(p).Value)
+
+	at := time.Date(2026, 7, 1, 12, 0, 0, 123456000, time.UTC)
+	facts := domain.FactsOf(p, domain.Samples{{At: at.Add(-time.Hour)}, {At: at.Add(-time.Minute)}}, at, 84, 58)
+	low := domain.Crossing{No: 1, From: domain.StockOK, To: domain.StockLow, Kind: domain.WentLow}
+	wantSame(t, "examples/pool.low.json", domain.CrossingEvent(p, low, facts).Value)
+	n := domain.Notice{
+		To:   &domain.Staff{Key: 1, ID: "anna-novak", Name: "Anna Novak", Email: "anna@example.com"},
+		Pool: p, CampaignName: "Summer 2026", No: 1, Told: low.Kind, Facts: facts, Link: "https://promo.example.com/pools/summer-sale",
+	}
+	wantSame(t, "examples/staff.notification.json", n.Event().Value)
+	facts.At, facts.Left, facts.ExhaustedAt = at.Add(7*time.Minute), 0, time.Time{}
+	wantSame(t, "examples/pool.exhausted.json", domain.CrossingEvent(p, domain.Crossing{No: 2, Kind: domain.Exhausted}, facts).Value)
+	facts.At, facts.Left = at.Add(time.Hour), 5000
+	facts.ExhaustedAt = domain.ExhaustedAt(facts.At, facts.Left, facts.PerMinute)
+	wantSame(t, "examples/pool.replenished.json", domain.CrossingEvent(p, domain.Crossing{No: 3, Kind: domain.Replenished}, facts).Value)
 }
 
 // wantSame compares JSON texts but for blanks.
@@ -473,6 +559,10 @@ func TestAsyncAPIAgrees(t *testing.T) {
 		"/components/messages/codeRejected/headers/properties/ce_dataschema/const":                domain.DataSchema(domain.TypeCodeRejected),
 		"/components/schemas/outcomeHeaders/properties/ce_source/const":                           domain.Source,
 		"/components/messages/deadLetter/headers/properties/dl_reason/enum":                       deadLetterReasons(),
+		"/components/messages/poolLow/headers/properties/ce_dataschema/const":                     domain.DataSchema(domain.TypePoolLow),
+		"/channels/poolEvents/address":                                                            names.PoolEvents,
+		"/channels/staffNotifications/address":                                                    names.Notifications,
+		"/components/schemas/eventHeaders/properties/ce_source/const":                             domain.Source,
 	} {
 		got, _ := at(doc, pointer)
 		if diff := cmp.Diff(want, got); diff != "" {

@@ -3,12 +3,14 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"strings"
 	"time"
@@ -32,11 +34,12 @@ import (
 	"promopool/internal/producer"
 	"promopool/internal/redeeming"
 	"promopool/internal/topics"
+	"promopool/internal/watching"
 )
 
 const (
-	// connections to PostgreSQL: four transactions at a time, refills, imports,
-	// and the HTTP interface.
+	// connections to PostgreSQL: four transactions of issuing at a time and four
+	// of redeeming, refills, imports, and the HTTP interface.
 	connections = 16
 	// fetchBytes is what one fetch of a partition brings at most: a batch of
 	// about 1,500 requests. Larger batches hold locks longer and gain nothing.
@@ -79,6 +82,10 @@ type Config struct {
 	// times that at a pool. Raised: codes are found sooner by trying. Lowered: shops
 	// whose customers mistype are turned away. Redemptions that succeed don't count.
 	GuessLimits guesses.Limits
+	// PublicURL is where staff reach the HTTP interface, for links in notices.
+	// Default the address that it listens on, which only helps on this machine.
+	// All processes should have the same.
+	PublicURL string
 	// Log gets the service's log lines. Its zero value writes nothing.
 	Log zerolog.Logger
 }
@@ -95,9 +102,16 @@ func Run(ctx context.Context, c Config, ready func(httpAddr string)) error {
 		return err
 	}
 
+	if c.GuessLimits == (guesses.Limits{}) {
+		c.GuessLimits = guesses.DefaultLimits()
+	}
 	if err := c.GuessLimits.Check(); err != nil {
 		return err
 	}
+	if err := linkable(c.PublicURL); err != nil {
+		return err
+	}
+
 	if c.KeepUploads < 0 {
 		return fmt.Errorf("keep uploads: %s is no time to keep anything, 0 is not at all", c.KeepUploads)
 	}
@@ -136,10 +150,11 @@ func Run(ctx context.Context, c Config, ready func(httpAddr string)) error {
 	ofGroup := func(name string) *consumer.Metrics {
 		return consumer.NewMetrics(prometheus.WrapRegistererWith(prometheus.Labels{"group": name}, registry))
 	}
+	issuer := issuing.New(store, worker, registry, log)
 	publisher := producer.New(client, limits, log, registry)
 	partitions := &consumer.Partitions{
 		Fetcher:     consumer.NewFetcher(client, names.Requests, fetchBytes).Of(requests),
-		Issuer:      issuing.New(store, worker, registry, log),
+		Issuer:      issuer,
 		Outcomes:    producer.NewOutcomes(publisher, names.Outcomes, described[names.Outcomes].Partitions, requests.Stream, requests.Partitions),
 		DeadLetters: producer.NewDeadLetters(publisher, names.DeadLetters, described[names.DeadLetters].Partitions, names.Requests, requests.Stream),
 		Tails:       consumer.NewTails(client, requests, described[names.Outcomes], described[names.DeadLetters]),
@@ -156,6 +171,7 @@ func Run(ctx context.Context, c Config, ready func(httpAddr string)) error {
 		Redeemer:    redeemer,
 		Outcomes:    producer.NewRedemptions(publisher, names.RedemptionOutcomes, described[names.RedemptionOutcomes].Partitions, asked.Stream, asked.Partitions),
 		DeadLetters: producer.NewDeadLetters(publisher, names.DeadLetters, described[names.DeadLetters].Partitions, names.RedemptionRequests, asked.Stream),
+		Told:        consumer.NewTold(client, asked, described[names.RedemptionOutcomes], store),
 		Health:      health, Stop: stop, Metrics: ofGroup(names.RedeemingGroup), Log: log,
 	}
 	redeemers := consumer.NewGroup(client, c.Kafka, names.RedeemingGroup, names.RedemptionRequests, consumer.DefaultStall, health, log, registry)
@@ -164,15 +180,27 @@ func Run(ctx context.Context, c Config, ready func(httpAddr string)) error {
 	if err != nil {
 		return fmt.Errorf("HTTP: %w", err)
 	}
+	store.PublicURL = cmp.Or(strings.TrimRight(c.PublicURL, "/"), "http://"+listener.Addr().String())
 	imports := importing.New(store, log, registry)
 	intake := importing.NewIntake(store, c.MaxUploadBytes, imports.Wake)
 	intake.Keep = c.KeepUploads
+	numbers := consumer.NewNumbers(client, []topics.Topic{described[names.PoolEvents], described[names.Notifications]},
+		[]topics.Topic{described[names.Outcomes], described[names.RedemptionOutcomes]})
+	carrier := gated{store: store, numbers: numbers, log: log.With().Str("component", "outbox").Logger(), work: events.Run}
+	if err := redemptions.Told.Look(starting, -1); err != nil {
+		return err
+	}
+	if err := carrier.look(starting); err != nil && !errors.Is(err, errBehind) { // else readyz says so
+		return err
+	}
+	watcher := watching.New(store, events.Wake, log, registry)
 	lister := customers.NewLister(store, log, registry)
 	eraser := customers.NewEraser(store, customerTopics{client, names}, log, registry)
 	server := httpapi.Server(httpapi.New(httpapi.Deps{
-		Campaigns: store, Pools: store, Stocks: store, Exports: exporting.New(store), Generating: store,
+		Campaigns: store, Pools: store, Staffing: store, Stocks: store, Exports: exporting.New(store), Generating: store, ByHand: store,
 		Customers: store, Erasing: eraser,
 		Redeeming: redeemer, Guesses: guesses.New(c.GuessLimits, log, registry), Metrics: registry, Log: log,
+		Told:         events.Wake,
 		ImportRoutes: httpapi.ImportRoutes(intake, store, log),
 		Probes:       probes(store, health, registry),
 	}), log)
@@ -183,7 +211,9 @@ func Run(ctx context.Context, c Config, ready func(httpAddr string)) error {
 	parts.Go(func() error { return imports.Run(inner) })
 	parts.Go(func() error { return housekeeping(inner, store, client, requests, registry, log) })
 	parts.Go(func() error { return replenish(inner, store, registry, log) })
-	parts.Go(func() error { return lead(inner, store, "outbox", worker, log, events.Run) })
+	parts.Go(func() error { return lead(inner, store, "outbox", worker, log, carrier.Run) })
+	parts.Go(func() error { return lead(inner, store, "watch", worker, log, watcher.Run) })
+	parts.Go(func() error { return watching.Report(inner, store, worker, issuer.Touched, log) })
 	parts.Go(func() error { return lead(inner, store, "customer lists", worker, log, lister.Run) })
 	parts.Go(func() error { return lead(inner, store, "erasures", worker, log, eraser.Run) })
 	parts.Go(func() error { return serve(inner, server, listener) })
@@ -220,6 +250,15 @@ func private(addr string) error {
 	}
 	if !a.IP.IsLoopback() {
 		return fmt.Errorf("HTTP: %s can be reached from elsewhere, and the interface has no access control: listen on 127.0.0.1 and put a proxy that has before it", addr)
+	}
+	return nil
+}
+
+// linkable refuses what no link can begin with.
+func linkable(publicURL string) error {
+	u, err := url.Parse(publicURL)
+	if publicURL != "" && (err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.RawQuery != "" || u.Fragment != "") {
+		return fmt.Errorf("public URL: %q is none that links can begin with: name one such as https://promo.example.com", publicURL)
 	}
 	return nil
 }
@@ -261,8 +300,11 @@ func probes(store *postgres.Store, health *consumer.Health, registry *prometheus
 			problems := health.Problems()
 			ctx, cancel := context.WithTimeout(r.Context(), probeTime)
 			defer cancel()
-			if err := store.Ping(ctx); err != nil {
+			switch gate, err := store.Gate(ctx); {
+			case err != nil:
 				problems = append(problems, "database: "+err.Error())
+			case gate != "":
+				problems = append(problems, "the gate is closed: "+gate)
 			}
 			if len(problems) > 0 {
 				http.Error(w, strings.Join(problems, "\n"), http.StatusServiceUnavailable)

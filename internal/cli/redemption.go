@@ -31,10 +31,11 @@ type redemption struct {
 	Context      json.RawMessage
 }
 
-func (r redemption) write(w io.Writer) {
+// write names the moment at which it is redeemed, or would be.
+func (r redemption) write(w io.Writer, redeemed string) {
 	rows := [][2]string{
 		{"redemption", r.RedemptionID}, {"pool", r.PoolID}, {"code", r.Code}, {"customer", r.CustomerID}, {"order", r.OrderID},
-		{"happened", localTime(r.OccurredAt)}, {"issued to", r.IssuedTo}, {"redeemed", localTime(r.RedeemedAt)}, {"processing", r.Processing},
+		{"happened", localTime(r.OccurredAt)}, {"issued to", r.IssuedTo}, {redeemed, localTime(r.RedeemedAt)}, {"processing", r.Processing},
 		{"rolled back", localTime(r.RolledBackAt)}, {"reason", r.Reason}, {"detail", r.Detail}, {"rejected", localTime(r.RejectedAt)},
 	}
 	for _, row := range rows {
@@ -116,7 +117,8 @@ func (p *program) tryCommand(verb string, cmd *cobra.Command) *cobra.Command {
 		if err != nil {
 			return about("pool", args[0], err)
 		}
-		return show(p, &r, b, func(w io.Writer, done redemption) { done.write(w) })
+		redeemed := map[string]string{"redeem": "redeemed", "check": "would be redeemed"}[verb]
+		return show(p, &r, b, func(w io.Writer, done redemption) { done.write(w, redeemed) })
 	}
 	r.flags(cmd.Flags())
 	f.flags(cmd)
@@ -162,7 +164,7 @@ func (p *program) oneRedemptionCommand(method string, cmd *cobra.Command, verb .
 		if err != nil {
 			return about("redemption", args[1], err)
 		}
-		return show(p, &r, b, func(w io.Writer, done redemption) { done.write(w) })
+		return show(p, &r, b, func(w io.Writer, done redemption) { done.write(w, "redeemed") })
 	}
 	r.flags(cmd.Flags())
 	return cmd

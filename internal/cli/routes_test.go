@@ -49,11 +49,23 @@ var commands = map[string]string{
 	"GET /v1/pools/{id}/space":                                 "space beach",
 	"GET /v1/pools/{id}/codes.csv":                             "code export beach",
 	"GET /v1/pools/{id}/codes/{code}":                          "code beach SUN-1",
+	"POST /v1/pools/{id}/issue":                                "issue beach --request-id r --customer c",
+	"POST /v1/pools/{id}/codes/{code}/issue":                   "code issue beach SUN-1 --request-id r --customer c",
+	"POST /v1/pools/{id}/codes/{code}/block":                   "code block beach SUN-1 --note why",
+	"POST /v1/pools/{id}/codes/{code}/unblock":                 "code unblock beach SUN-1",
 	"GET /v1/pools/{id}/issuances/{request_id}":                "issuance beach request-1",
 	"POST /v1/pools/{id}/codes/{code}/redeem":                  "code redeem beach SUN-1",
 	"POST /v1/pools/{id}/codes/{code}/check":                   "code check beach SUN-1",
 	"GET /v1/pools/{id}/redemptions/{redemption_id}":           "redemption show beach r-1",
 	"POST /v1/pools/{id}/redemptions/{redemption_id}/rollback": "redemption rollback beach r-1",
+	"POST /v1/staff":                                           "staff create Anna --email anna@example.com",
+	"GET /v1/staff":                                            "staff list",
+	"GET /v1/staff/{id}":                                       "staff show anna",
+	"PATCH /v1/staff/{id}":                                     "staff set anna --active=false",
+	"DELETE /v1/staff/{id}":                                    "staff delete anna",
+	"PUT /v1/staff/{id}/subscriptions/{scope}":                 "staff subscribe anna pool:beach",
+	"DELETE /v1/staff/{id}/subscriptions/{scope}":              "staff unsubscribe anna pool:beach",
+	"GET /v1/staff/{id}/history":                               "staff history anna",
 	"GET /v1/customers/{id}/codes":                             "customer codes c-1",
 	"DELETE /v1/customers/{id}":                                "customer erase c-1 --yes --no-wait",
 }
@@ -149,7 +161,7 @@ func TestAnswersForPrograms(t *testing.T) {
 	defer server.Close()
 	t.Setenv("PROMOPOOL_SERVER", server.URL)
 	c := &counter{t: t}
-	for _, line := range []string{"pool get beach", "launch beach", "imports show 1", "imports cancel 1", "issuance beach r", "code beach c", "code redeem beach c", "redemption show beach r", "customer erase c --yes --no-wait", "space beach", "generate beach --count 1", "stock beach"} {
+	for _, line := range []string{"pool get beach", "launch beach", "imports show 1", "imports cancel 1", "issuance beach r", "code beach c", "code block beach c", "code redeem beach c", "redemption show beach r", "customer erase c --yes --no-wait", "issue beach --request-id r --customer c", "space beach", "generate beach --count 1", "stock beach"} {
 		out, _ := c.Run(done, append(words(line), "--json")...)
 		var tight bytes.Buffer
 		if err := json.Compact(&tight, []byte(out)); err != nil || tight.String() != answer {

@@ -103,13 +103,13 @@ func reason(r *RedemptionRequest, p *Pool, code *CodeFacts, now time.Time) Redem
 	case p.State == Archived && code.Issue == nil && !p.MultiUse:
 		return PoolInactive
 	case code.Blocked:
-		return CodeIsBlocked
+		return BlockedCode
 	case p.CheckIssued && code.Issue == nil:
 		return NotIssued
 	case p.CheckIssued && (r.CustomerID == "" || !code.Issue.IssuedTo(r.CustomerID)):
 		return NotIssuedToCustomer
 	case code.Redeemed && !p.MultiUse:
-		return AlreadyRedeemed
+		return RedeemedBefore
 	}
 	from, until := code.Valid()
 	switch at := r.Moment(now); {

@@ -70,7 +70,7 @@ func (s *shop) judge(r RedemptionRequest, now time.Time) RedemptionReason {
 		return PoolInactive
 	}
 	if s.blocked[r.Code] {
-		return CodeIsBlocked
+		return BlockedCode
 	}
 	if p.CheckIssued {
 		if issue == nil {
@@ -82,7 +82,7 @@ func (s *shop) judge(r RedemptionRequest, now time.Time) RedemptionReason {
 	}
 	sameCode := func(o *spoken) bool { return o.Code == r.Code }
 	if !p.MultiUse && s.count(sameCode) > 0 {
-		return AlreadyRedeemed
+		return RedeemedBefore
 	}
 	at := now
 	if !r.OccurredAt.IsZero() && !r.OccurredAt.After(now) && !r.OccurredAt.Before(now.Add(-24*time.Hour)) {

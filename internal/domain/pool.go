@@ -253,6 +253,13 @@ func (p *Pool) Revokes(q *Pool) bool {
 		!p.IssueStart.Equal(q.IssueStart) || !p.IssueEnd.Equal(q.IssueEnd)
 }
 
+// Recounts reports whether an edit from p to q may move what is left of the pool
+// across a mark of its notice, or the mark across that.
+func (p *Pool) Recounts(q *Pool) bool {
+	same := p.NotifyBelow == q.NotifyBelow || p.NotifyBelow != nil && q.NotifyBelow != nil && *p.NotifyBelow == *q.NotifyBelow
+	return p.Notify != q.Notify || !same || !p.IssueEnd.Equal(q.IssueEnd)
+}
+
 // Valid returns from when until when a code of the lot is valid that this pool
 // issues at the given time; until is zero where nothing bounds it.
 func (p *Pool) Valid(l *Lot, issuedAt time.Time) (from, until time.Time) {

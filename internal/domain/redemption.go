@@ -81,10 +81,10 @@ const (
 	PoolInactive        RedemptionReason = 2
 	RedemptionConflict  RedemptionReason = 3
 	NoSuchCode          RedemptionReason = 4
-	CodeIsBlocked       RedemptionReason = 5
+	BlockedCode         RedemptionReason = 5
 	NotIssued           RedemptionReason = 6
 	NotIssuedToCustomer RedemptionReason = 7
-	AlreadyRedeemed     RedemptionReason = 8
+	RedeemedBefore      RedemptionReason = 8
 	NotYetValid         RedemptionReason = 9
 	NoLongerValid       RedemptionReason = 10
 	LimitReached        RedemptionReason = 11
@@ -94,8 +94,8 @@ const (
 
 // RedemptionReasons lists every reason with which redemption.rejected is said.
 var RedemptionReasons = []RedemptionReason{
-	NoSuchPool, PoolInactive, RedemptionConflict, NoSuchCode, CodeIsBlocked, NotIssued, NotIssuedToCustomer,
-	AlreadyRedeemed, NotYetValid, NoLongerValid, LimitReached, CustomerNeeded,
+	NoSuchPool, PoolInactive, RedemptionConflict, NoSuchCode, BlockedCode, NotIssued, NotIssuedToCustomer,
+	RedeemedBefore, NotYetValid, NoLongerValid, LimitReached, CustomerNeeded,
 }
 
 // redemptionReasons are their names in events, and themselves in a sentence,
@@ -106,10 +106,10 @@ var redemptionReasons = [...]struct{ name, detail string }{
 	PoolInactive:        {"pool_not_active", "The pool is not launched yet, or it is archived and the code was never issued."},
 	RedemptionConflict:  {"redemption_conflict", "This redemption_id of the pool was used for another code, customer or order."},
 	NoSuchCode:          {"code_not_found", "The pool has no such code."},
-	CodeIsBlocked:       {"blocked", "The code is blocked."},
+	BlockedCode:         {"blocked", "The code is blocked."},
 	NotIssued:           {"not_issued", "The code was not issued to anybody."},
 	NotIssuedToCustomer: {"not_issued_to_customer", "The code was issued to another customer, or no customer is named."},
-	AlreadyRedeemed:     {"already_redeemed", "The code is redeemed already."},
+	RedeemedBefore:      {"already_redeemed", "The code is redeemed already."},
 	NotYetValid:         {"not_yet_valid", "The code is not valid yet."},
 	NoLongerValid:       {"expired", "The code is no longer valid."},
 	LimitReached:        {"limit_reached", "The code was redeemed as often as the pool allows."},

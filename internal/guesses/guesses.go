@@ -37,6 +37,12 @@ type Limits struct {
 	Pool   Limit
 }
 
+// DefaultLimits leave a shop whose customers mistype alone, and let who guesses try
+// few codes.
+func DefaultLimits() Limits {
+	return Limits{Caller: Limit{PerMinute: 60, Burst: 100}, Pool: Limit{PerMinute: 600, Burst: 1000}}
+}
+
 // Check returns an error for limits that nothing could get through.
 func (l Limits) Check() error {
 	for name, one := range map[string]Limit{"caller": l.Caller, "pool": l.Pool} {

@@ -108,7 +108,7 @@ func TestLimitOfPool(t *testing.T) {
 		b := open(t, Limit{PerMinute: 1, Burst: 10}, Limit{PerMinute: 1, Burst: 25})
 		b.Tries(anna, "p")
 		for range 1000 {
-			b.Try(anna, "p", true)
+			_ = b.Try(anna, "p", true)
 		}
 		if n := b.Tries(bert, "p"); n != 10 {
 			t.Errorf("%d tries of another failed, want 10", n)
@@ -199,8 +199,8 @@ func TestLimitLogged(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := open(t, Limit{PerMinute: 1, Burst: 1}, wide)
 		for range 200 {
-			b.Try(anna, "p", true)
-			b.Try(bert, "a pool that cannot be", true)
+			_ = b.Try(anna, "p", true)
+			_ = b.Try(bert, "a pool that cannot be", true)
 			time.Sleep(time.Second)
 		}
 		lines := strings.Split(strings.TrimSpace(b.log.String()), "\n")
@@ -217,7 +217,7 @@ func TestMemoryBounded(t *testing.T) {
 	b := open(t, Limit{PerMinute: 1, Burst: 2}, wide)
 	b.Tries(anna, "p")
 	for n := range 3 * remembered {
-		b.Try(netip.AddrFrom4([4]byte{10, byte(n >> 16), byte(n >> 8), byte(n)}), fmt.Sprint("pool-", n), true)
+		_ = b.Try(netip.AddrFrom4([4]byte{10, byte(n >> 16), byte(n >> 8), byte(n)}), fmt.Sprint("pool-", n), true)
 		if n%1000 == 0 && b.Try(anna, "p", true) == nil {
 			t.Fatal("one that goes on was forgotten")
 		}

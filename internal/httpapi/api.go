@@ -61,11 +61,12 @@ type Exports interface {
 	WriteCodes(ctx context.Context, pool *domain.Pool, state domain.CodeState, w io.Writer) error
 }
 
-// Deps is what the interface is made of. All but ImportRoutes and Probes are
+// Deps is what the interface is made of. All but Told, ImportRoutes and Probes are
 // needed.
 type Deps struct {
 	Campaigns  Campaigns
 	Pools      Pools
+	Staffing   Staffing
 	Stocks     Stocks
 	Exports    Exports
 	Generating Generating
@@ -73,9 +74,11 @@ type Deps struct {
 	Erasing    Erasing
 	Redeeming  Redeeming
 	Guesses    *guesses.Guard
+	ByHand     ByHand
 	Metrics    prometheus.Registerer
 	Log        zerolog.Logger
 
+	Told         func() // wakes whoever publishes the events of a change
 	ImportRoutes func(mux *http.ServeMux)
 	Probes       map[string]http.Handler // by path: /healthz, /readyz, /metrics
 }
@@ -91,10 +94,12 @@ func New(d Deps) http.Handler {
 	mux := http.NewServeMux()
 	a.campaignRoutes(mux)
 	a.poolRoutes(mux)
+	a.staffRoutes(mux)
 	a.stockRoutes(mux)
 	a.customerRoutes(mux)
 	a.generateRoutes(mux)
 	a.redemptionRoutes(mux)
+	a.byHandRoutes(mux)
 	if d.ImportRoutes != nil {
 		d.ImportRoutes(mux)
 	}

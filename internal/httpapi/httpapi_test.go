@@ -98,7 +98,7 @@ func (s *site) serve(pools httpapi.Pools) {
 	intake := importing.NewIntake(s.store, uploadLimit, s.runner.Wake)
 	intake.Keep = time.Hour
 	h := httpapi.New(httpapi.Deps{
-		Campaigns: s.store, Pools: pools, Stocks: s.store, Exports: exporting.New(s.store), Generating: s.store,
+		Campaigns: s.store, Pools: pools, Staffing: s.store, Stocks: s.store, Exports: exporting.New(s.store), Generating: s.store, ByHand: s.store,
 		Customers: s.store, Erasing: shredder{s.store},
 		Redeeming: redeeming.New(s.store, func() {}, registry), Guesses: guesses.New(s.limits, zerolog.New(s.log), registry), Metrics: registry,
 		Log:          zerolog.New(s.log),
@@ -314,6 +314,25 @@ func TestWalk(t *testing.T) {
 		t.Errorf("got %s", got.body)
 	}
 	s.Want(409, "DELETE", pool, "")
+	if got := s.Want(200, "POST", pool+"/issue", `{"request_id": "desk/1", "customer_id": "c-1"}`); got.Get("code") != ".." || got.Get("context") != nil {
+		t.Errorf("got %s", got.body)
+	}
+	byHand := s.Want(200, "POST", pool+"/codes/C-3/issue", `{"request_id": "desk/2", "customer_id": "c-1"}`, "Promopool-Actor", "anna")
+	if again := s.Want(200, "GET", pool+"/issuances/desk%2F2", ""); string(again.body) != string(byHand.body) || byHand.Get("code") != "C-3" {
+		t.Errorf("got %s and %s", byHand.body, again.body)
+	}
+	if got := s.Want(200, "POST", pool+"/codes/100%25/block", `{"note": "in the newspaper"}`, "Promopool-Actor", "anna"); got.Get("state") != "blocked" || got.Get("issue") != nil {
+		t.Errorf("got %s", got.body)
+	}
+	if got := s.Want(200, "GET", pool+"/stock", ""); got.Get("withdrawn") != 1.0 || got.Get("issued") != 4.0 || got.Get("available") != 1.0 {
+		t.Errorf("got %s", got.body)
+	}
+	if got := s.Want(200, "GET", pool+"/codes.csv?state=blocked", ""); !strings.Contains(string(got.body), "\n100%,blocked,") {
+		t.Errorf("got %s", got.body)
+	}
+	if got := s.Want(200, "POST", pool+"/codes/100%25/unblock", ""); got.Get("state") != "available" || len(got.Get("history").([]any)) != 3 {
+		t.Errorf("got %s", got.body)
+	}
 	s.Want(201, "POST", "/v1/pools", `{"campaign_id": "summer", "name": "made"}`)
 	if got := s.Want(200, "GET", "/v1/pools/made/space?pattern=S-%23%23%23%23%23", ""); got.Get("most") != 28.0 {
 		t.Errorf("got %s", got.body)
@@ -338,6 +357,29 @@ func TestWalk(t *testing.T) {
 	}
 	s.Want(204, "DELETE", "/v1/pools/gone", "")
 	s.Want(204, "DELETE", "/v1/campaigns/brief", "")
+
+	if made := s.Want(201, "POST", "/v1/staff", `{"name": "Ann É.", "email": "ann@example.com"}`); made.Header.Get("Location") != "/v1/staff/ann-e" || made.Get("active") != true {
+		t.Errorf("got %s", made.body)
+	}
+	const ann = "/v1/staff/ann-e"
+	for _, scope := range []string{"pool:ete-2026-20", "all", "campaign:summer", "all"} {
+		s.Want(200, "PUT", ann+"/subscriptions/"+scope, "")
+	}
+	if got := s.Want(200, "GET", ann, "").Get("subscriptions"); !cmp.Equal(got, []any{"all", "campaign:summer", "pool:ete-2026-20"}) {
+		t.Errorf("got %v", got)
+	}
+	s.Want(204, "DELETE", ann+"/subscriptions/all", "")
+	s.Want(204, "DELETE", ann+"/subscriptions/all", "")
+	if got := s.Want(200, "PATCH", ann, `{"email": "ann.e@example.com", "active": false}`); got.Get("active") != false || got.Get("email") != "ann.e@example.com" {
+		t.Errorf("got %s", got.body)
+	}
+	if list := s.Want(200, "GET", "/v1/staff?active=false&q=%C3%89", ""); len(list.Get("items").([]any)) != 1 {
+		t.Errorf("got %s", list.body)
+	}
+	if list := s.Want(200, "GET", ann+"/history?action=staff.subscribed", ""); len(list.Get("items").([]any)) != 3 {
+		t.Errorf("got %s", list.body)
+	}
+	s.Want(204, "DELETE", ann, "")
 
 	for op, o := range s.contract.operations() {
 		if !s.routes[op] {

@@ -198,13 +198,6 @@ func refuse(w http.ResponseWriter, r *domain.Redemption) error {
 	return answerRaw(w, notRedeemed.status, "application/problem+json", append(body, '}'))
 }
 
-func orNone(s string) *string {
-	if s == "" {
-		return nil
-	}
-	return &s
-}
-
 // redemptionID is the one in the path.
 func redemptionID(r *http.Request) (string, error) {
 	id := r.PathValue("redemption_id")

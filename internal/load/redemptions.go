@@ -8,6 +8,8 @@ import (
 	"iter"
 	"strings"
 	"time"
+
+	"promopool/internal/domain"
 )
 
 // Redemptions are redemption requests from a file, which holds a line of JSON for
@@ -95,5 +97,5 @@ func (r *Redemptions) message(whole []byte, f redemptionFields, n int) (Message,
 		return Message{}, errors.New("pool_id or code is missing")
 	}
 	whole, err := completed(whole, f)
-	return Message{PoolID: f.PoolID, RequestID: f.RedemptionID, Key: r.Key(f.Code, f.RedemptionID), Value: whole}, err
+	return Message{Type: domain.TypeRedemptionRequested, PoolID: f.PoolID, RequestID: f.RedemptionID, Key: r.Key(f.Code, f.RedemptionID), Value: whole}, err
 }

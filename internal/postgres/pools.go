@@ -112,6 +112,7 @@ func (s *Store) Pool(ctx context.Context, id string) (domain.Pool, error) {
 func (s *Store) UpdatePool(ctx context.Context, who domain.Actor, id string, version int64, edit func(domain.Pool) (domain.Pool, error)) (domain.Pool, error) {
 	names := []string{"pool:" + id} // and the new one, when the edit is seen to change it
 	var done domain.Pool
+	var crossed []domain.Crossing
 	err := s.change(ctx, func(q *db.Queries, maybe bool) error {
 		if maybe && isStored(ctx, q, done) {
 			return nil
@@ -148,8 +149,19 @@ func (s *Store) UpdatePool(ctx context.Context, who domain.Actor, id string, ver
 		if err != nil {
 			return err
 		}
-		return rememberPool(ctx, q, done, entry{now, who, domain.PoolEdited, edits})
+		if err := rememberPool(ctx, q, done, entry{now, who, domain.PoolEdited, edits}); err != nil || !p.Recounts(&done) {
+			return err
+		}
+		judged, events, err := s.judge(ctx, q, done.Key)
+		if err != nil {
+			return err
+		}
+		crossed = judged.Crossed
+		return addEvents(ctx, q, events...)
 	})
+	if err == nil {
+		s.crossings.count(crossed)
+	}
 	return done, err
 }
 
@@ -212,6 +224,9 @@ func (s *Store) ArchivePool(ctx context.Context, who domain.Actor, id string, ve
 		if err := q.HandBackAll(ctx, p.Key); err != nil {
 			return entry{}, err
 		}
+		if err := q.HoldWatch(ctx, p.Key); err != nil {
+			return entry{}, err
+		}
 		now, err := q.Now(ctx)
 		if err != nil {
 			return entry{}, err
@@ -227,6 +242,7 @@ var before = map[domain.State]domain.State{domain.Active: domain.Draft, domain.A
 // name and its row and says what to remember of it.
 func (s *Store) move(ctx context.Context, id string, version int64, to domain.State, step func(*db.Queries, domain.Pool) (entry, error)) (domain.Pool, error) {
 	var done domain.Pool
+	var crossed []domain.Crossing
 	err := s.change(ctx, func(q *db.Queries, _ bool) error {
 		if err := q.TakeNames(ctx, []string{"pool:" + id}); err != nil {
 			return err
@@ -252,8 +268,22 @@ func (s *Store) move(ctx context.Context, id string, version int64, to domain.St
 			return err
 		}
 		e.changes = p.Moved(&done)
-		return rememberPool(ctx, q, done, e)
+		if err := rememberPool(ctx, q, done, e); err != nil {
+			return err
+		}
+		if to == domain.Archived {
+			return addEvents(ctx, q, domain.ArchivedEvent(&done))
+		}
+		judged, events, err := s.judge(ctx, q, done.Key) // it may be launched with too few codes
+		if err != nil {
+			return err
+		}
+		crossed = judged.Crossed
+		return addEvents(ctx, q, append([]domain.Event{domain.LaunchedEvent(&done)}, events...)...)
 	})
+	if err == nil {
+		s.crossings.count(crossed)
+	}
 	return done, err
 }
 

@@ -13,7 +13,6 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 
 	"promopool/internal/domain"
-	"promopool/internal/issuing"
 	"promopool/internal/postgres/internal/db"
 	"promopool/internal/redeeming"
 )
@@ -61,9 +60,6 @@ func (s *Store) CheckRedemption(ctx context.Context, r domain.RedemptionRequest)
 	}
 	return *judged[0].Redemption, nil
 }
-
-// errGate: whoever asks may ask again, when the gate is open.
-var errGate = fmt.Errorf("%w: %w", domain.ErrAway, issuing.ErrGate)
 
 func requests(asks []redeeming.Ask) []*domain.RedemptionRequest {
 	all := make([]*domain.RedemptionRequest, len(asks))

@@ -60,8 +60,8 @@ func (d *desk) Want(want []string, asks ...domain.RedemptionRequest) []domain.Ju
 	return judged
 }
 
-// Told are the types of events that wait in the outbox, with the ids of their
-// redemptions.
+// Told are the types of outcomes of redemptions that wait in the outbox, with the
+// ids of their redemptions.
 func (d *desk) Told() []string {
 	d.t.Helper()
 	events, err := d.Unpublished(d.ctx, 10_000)
@@ -70,6 +70,9 @@ func (d *desk) Told() []string {
 	}
 	var all []string
 	for _, e := range events {
+		if e.Topic != domain.ToRedemptionOutcomes {
+			continue
+		}
 		_, id, _ := strings.Cut(string(e.Value), `"redemption_id":"`)
 		id, _, _ = strings.Cut(id, `"`)
 		all = append(all, strings.TrimPrefix(e.Type, "promopool.")+" "+id)
@@ -361,4 +364,85 @@ func TestRedeemPoison(t *testing.T) {
 	wantErr(t, "redeem while the gate is closed", err, domain.ErrAway)
 	_, _, err = d.RollBack(d.ctx, "anna", "p", "r-1", "")
 	wantErr(t, "roll back while the gate is closed", err, domain.ErrAway)
+}
+
+// TestRedeemedTold: a code's story, the lists of codes and the stock say what was
+// redeemed.
+func TestRedeemedTold(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t)
+	p := d.shop("p", func(*domain.Pool) {})
+	d.Create("made")
+	d.Generate("made", "G-######", 1000)
+	made := d.Launch("made")
+	d.Exec(`WITH r AS (UPDATE runs SET next = next + 2 WHERE pool = $1 RETURNING pool, lot)
+		INSERT INTO issuances (pool, lot, seq, issued_at, valid_from, request_id, customer_id)
+		SELECT pool, lot, s, clock_timestamp(), clock_timestamp(), 'request-' || s, 'customer' FROM r, generate_series(0, 1) s`, made.Key)
+	issued, err := d.Issuance(d.ctx, "made", "request-1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.Judge(wish("p", "r-1", "c0", "anna"), wish("p", "r-2", "c1", ""), wish("p", "r-3", "c5", ""), wish("p", "r-4", "c6", ""), wish("p", "r-5", "c2", ""),
+		wish("made", "r-1", issued.Code, ""))
+	for _, id := range []string{"r-2", "r-4"} { // issued, and not
+		if _, _, err := d.RollBack(d.ctx, "bert", "p", id, ""); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := d.BlockCode(d.ctx, "bert", "p", "c2", ""); err != nil {
+		t.Fatal(err)
+	}
+
+	states := func(p *domain.Pool, only domain.CodeState) (all []string) {
+		codes, err := d.Codes(d.ctx, p, only, domain.Place{Seq: -1}, 100)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range codes {
+			if only == "" || c.State == only {
+				all = append(all, fmt.Sprint(c.Seq, " ", c.State))
+			}
+		}
+		return all
+	}
+	for name, c := range map[string]struct{ got, want []string }{
+		"All":           {states(&p, ""), []string{"0 redeemed", "1 issued", "2 blocked", "3 available", "4 available", "5 redeemed", "6 withdrawn", "7 available", "8 available", "9 available"}},
+		"Redeemed":      {states(&p, domain.CodeRedeemed), []string{"0 redeemed", "5 redeemed"}},
+		"Issued":        {states(&p, domain.CodeIssued), []string{"1 issued"}},
+		"Withdrawn":     {states(&p, domain.CodeWithdrawn), []string{"6 withdrawn"}},
+		"MadeAll":       {states(&made, ""), []string{"0 issued", "1 redeemed"}},
+		"MadeRedeemed":  {states(&made, domain.CodeRedeemed), []string{"1 redeemed"}},
+		"MadeWithdrawn": {states(&made, domain.CodeWithdrawn), nil},
+	} {
+		if diff := cmp.Diff(c.want, c.got); diff != "" {
+			t.Errorf("%s (-want +got)\n%s", name, diff)
+		}
+	}
+
+	for code, want := range map[string]struct {
+		state   domain.CodeState
+		times   int64
+		history string
+	}{
+		"c0": {domain.CodeRedeemed, 1, "added issued redeemed"}, "c1": {domain.CodeIssued, 0, "added issued redeemed redemption_rolled_back/bert"},
+		"c2": {domain.CodeBlocked, 1, "added issued redeemed blocked/bert"}, "c5": {domain.CodeRedeemed, 1, "added redeemed"},
+		"c6": {domain.CodeWithdrawn, 0, "added redeemed redemption_rolled_back/bert"},
+	} {
+		story, err := d.Code(d.ctx, "p", code)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var history []string
+		for _, m := range story.History {
+			history = append(history, strings.TrimSuffix(string(m.Action)+"/"+string(m.Actor), "/"))
+		}
+		if got := strings.Join(history, " "); story.State != want.state || story.Redeemed != want.times || got != want.history || len(story.Redemptions) != 1 {
+			t.Errorf("%s: %s, redeemed %d times, %s: %+v", code, story.State, story.Redeemed, got, story.Redemptions)
+		}
+	}
+	stock, err := d.Stock(d.ctx, "p")
+	if err != nil || stock.Redeemed != 3 || stock.Withdrawn != 2 || stock.Issued != 3 || stock.Available != 5 {
+		t.Errorf("got %+v, %v", stock, err)
+	}
+	d.Sound()
 }

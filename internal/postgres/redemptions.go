@@ -2,6 +2,8 @@ package postgres
 
 import (
 	"context"
+	"maps"
+	"slices"
 
 	"promopool/internal/domain"
 	"promopool/internal/postgres/internal/db"
@@ -82,6 +84,111 @@ func redemption(ctx context.Context, q *db.Queries, poolID, redemptionID string)
 		return domain.Redemption{}, domain.ErrNotFound
 	}
 	return *f.First[key], nil
+}
+
+// CloseGateUnless stops the whole service unless each of the redemptions is stored
+// as one that succeeded: the topics tell of them.
+func (s *Store) CloseGateUnless(ctx context.Context, redeemed []domain.RedemptionKey, reason string) error {
+	pools := map[string]int32{}
+	for _, k := range redeemed {
+		pools[k.PoolID] = 0
+	}
+	rows, err := s.q.PoolsByID(ctx, slices.Sorted(maps.Keys(pools)))
+	if err != nil {
+		return asked(err)
+	}
+	for _, row := range rows {
+		pools[row.Pool.ID] = row.Pool.Pool
+	}
+	var arg db.FirstAnswersParams
+	all := map[domain.RedemptionKey]bool{}
+	for _, k := range redeemed {
+		if !all[k] {
+			all[k] = true
+			arg.Pools, arg.Ids = append(arg.Pools, pools[k.PoolID]), append(arg.Ids, k.RedemptionID)
+		}
+	}
+	known, err := s.q.FirstAnswers(ctx, arg)
+	if err != nil {
+		return asked(err)
+	}
+	known = slices.DeleteFunc(known, func(r db.FirstAnswersRow) bool { return r.Reason != int32(domain.NotRejected) })
+	if len(known) == len(all) {
+		return nil
+	}
+	return asked(s.q.CloseGateFor(ctx, reason))
+}
+
+// mostRedemptions bounds what is told of those of one code.
+const mostRedemptions = 100
+
+// redemptionsOf adds to a code's story how it was redeemed.
+func redemptionsOf(ctx context.Context, q *db.Queries, pool *domain.Pool, at domain.Place, story *domain.CodeStory) error {
+	rows, err := q.RedemptionsOf(ctx, db.RedemptionsOfParams{Pool: pool.Key, Lot: &at.Lot, Seq: &at.Seq, AtMost: mostRedemptions})
+	if err != nil {
+		return err
+	}
+	for _, row := range rows {
+		r := domain.Redemption{
+			RedemptionRequest: domain.RedemptionRequest{PoolID: pool.ID, RedemptionID: row.RedemptionID, CustomerID: row.CustomerID, OrderID: row.OrderID},
+			Pool:              pool, Place: at, Known: true, DecidedAt: fromStamp(row.DecidedAt), Processing: domain.Internal, RolledBackAt: fromStamp(row.RolledBackAt),
+		}
+		if row.External {
+			r.Processing = domain.External
+		}
+		story.Redemptions = append(story.Redemptions, r)
+		story.History = append(story.History, domain.CodeMoment{At: r.DecidedAt, Action: domain.CodeWasRedeemed, RedemptionID: r.RedemptionID})
+		if r.RolledBackAt.IsZero() {
+			story.Redeemed++
+			continue
+		}
+		story.History = append(story.History, domain.CodeMoment{
+			At: r.RolledBackAt, Action: domain.CodeRolledBack, Actor: domain.Actor(row.RolledBackBy), RedemptionID: r.RedemptionID,
+		})
+	}
+	if pool.MultiUse {
+		story.Redeemed, err = q.UsesOf(ctx, db.UsesOfParams{Pool: pool.Key, Lot: at.Lot, Seq: at.Seq})
+		return err
+	}
+	story.State = redeemedState(story.State, story.Redeemed > 0)
+	return nil
+}
+
+// redeemedState is the state of a single-use code, which so far is told without
+// its redemptions.
+func redeemedState(state domain.CodeState, redeemed bool) domain.CodeState {
+	switch {
+	case state == domain.CodeBlocked:
+		return state
+	case redeemed:
+		return domain.CodeRedeemed
+	case state == domain.CodeRedeemed: // and rolled back
+		return domain.CodeWithdrawn
+	}
+	return state
+}
+
+// markRedeemed says of codes of a list which are redeemed.
+func (s *Store) markRedeemed(ctx context.Context, pool *domain.Pool, codes []domain.CodeRow) error {
+	if pool.MultiUse || len(codes) == 0 {
+		return nil
+	}
+	arg := db.RedeemedOfParams{Pool: pool.Key}
+	for i := range codes {
+		arg.Lots, arg.Seqs = append(arg.Lots, codes[i].Lot), append(arg.Seqs, codes[i].Seq)
+	}
+	redeemed, err := s.q.RedeemedOf(ctx, arg)
+	if err != nil {
+		return err
+	}
+	is := make([]bool, len(codes))
+	for _, idx := range redeemed {
+		is[idx-1] = true
+	}
+	for i := range codes {
+		codes[i].State = redeemedState(codes[i].State, is[i])
+	}
+	return nil
 }
 
 // PruneRedemptions drops rejections that need not be remembered any more, and

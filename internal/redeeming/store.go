@@ -13,7 +13,7 @@ import (
 	"promopool/internal/domain"
 )
 
-// ErrPoison: the database refuses the data of a request, and nothing was
+// ErrPoison means that the database refuses the data of a request, and nothing was
 // written. Find which.
 var ErrPoison = errors.New("the database refuses a redemption's data")
 

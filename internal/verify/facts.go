@@ -244,7 +244,8 @@ func readEvent(r *consumer.Record) (*event, error) {
 		case "ce_requeststream":
 			e.stream = v
 		case "ce_outboxnumber":
-			e.outbox = true
+			n, err := strconv.ParseInt(v, 10, 64)
+			e.outbox = err == nil && n > 0
 		}
 	}
 	switch kind {
@@ -318,7 +319,7 @@ func parseTime(s string) (time.Time, error) {
 }
 
 func (a *audit) write(w *rows, part int, e *event) {
-	w.begin(23).int32(part).int64(e.offset)
+	w.begin(24).int32(part).int64(e.offset)
 	if e.delivered {
 		w.int32(e.rpart).int64(e.roff)
 	} else {
@@ -345,7 +346,7 @@ func (a *audit) write(w *rows, part int, e *event) {
 			w.int64(int64(req.Hash()))
 		}
 	}
-	w.bool(e.otherStream)
+	w.bool(e.otherStream).bool(e.outbox)
 }
 
 // readVerdicts unpacks the stored rejections and what they were founded on.

@@ -59,6 +59,20 @@ func (a *audit) mark(ctx context.Context) error {
 	return nil
 }
 
+// markByHand remembers the issues by hand that have been published, and then marks
+// the ends of the outcomes anew: their events are before them.
+func (a *audit) markByHand(ctx context.Context) error {
+	if _, err := a.session.Exec(ctx, byHandSQL); err != nil {
+		return err
+	}
+	_, end, err := topics.Ends(ctx, a.config.Client, a.outcomes.topic, len(a.outcomes.end))
+	if err != nil {
+		return err
+	}
+	a.outcomes.end, a.report.Cut.Outcomes = end, end
+	return nil
+}
+
 // groupOffsets returns 0 where the group has committed nothing.
 func (a *audit) groupOffsets(ctx context.Context, group, topic string, partitions int) ([]int64, error) {
 	all := make([]int, partitions)
@@ -116,17 +130,8 @@ func (a *audit) ends(ctx context.Context, topic string, partitions int) (log, er
 // loadMarks tells the rules where the request log begins, now that everything
 // is read, what must be answered, and which answers retention may have taken.
 func (a *audit) loadMarks(ctx context.Context) error {
-	for _, l := range []*log{&a.requests, &a.outcomes, &a.letters} {
-		start, _, err := topics.Ends(ctx, a.config.Client, l.topic, len(l.start))
-		if err != nil {
-			return err
-		}
-		for p := range l.start {
-			l.start[p] = max(l.start[p], start[p])
-		}
-		if l.deleted() {
-			a.note("topic %s begins at offset %s: what retention took away was not audited", l.topic, offsets(l.start))
-		}
+	if err := a.settle(ctx, &a.requests, &a.outcomes, &a.letters); err != nil {
+		return err
 	}
 	if _, err := a.load(ctx, "audit_partitions", func(_ context.Context, newRows func() *rows) error {
 		w := newRows()
@@ -143,8 +148,25 @@ func (a *audit) loadMarks(ctx context.Context) error {
 	if _, err := a.session.Exec(ctx, erasedSQL); err != nil {
 		return err
 	}
-	_, err := a.session.Exec(ctx, "ANALYZE audit_outcomes, audit_requests, audit_letters, audit_verdicts, audit_evidence, audit_partitions")
+	_, err := a.session.Exec(ctx, "ANALYZE audit_outcomes, audit_by_hand, audit_requests, audit_letters, audit_verdicts, audit_evidence, audit_partitions")
 	return err
+}
+
+// settle finds out where the topics begin now, and notes what is gone.
+func (a *audit) settle(ctx context.Context, logs ...*log) error {
+	for _, l := range logs {
+		start, _, err := topics.Ends(ctx, a.config.Client, l.topic, len(l.start))
+		if err != nil {
+			return err
+		}
+		for p := range l.start {
+			l.start[p] = max(l.start[p], start[p])
+		}
+		if l.deleted() {
+			a.note("topic %s begins at offset %s: what retention took away was not audited", l.topic, offsets(l.start))
+		}
+	}
+	return nil
 }
 
 // horizon is the time before which records of the topic may be gone; nil: none is.

@@ -55,7 +55,7 @@ func newTills(t *testing.T) *tills {
 	w.tell(&other, w.conflict.Event())
 	w.clash = other
 	late := w.ask("shop", "t-2", w.sold.Code)
-	w.refused = w.reject(w.shop, "t-2", 0, "anna", domain.AlreadyRedeemed)
+	w.refused = w.reject(w.shop, "t-2", 0, "anna", domain.RedeemedBefore)
 	w.tell(&late, w.refused.Event())
 	nowhere := w.ask("nowhere", "t-1", "X")
 	w.tell(&nowhere, w.refuse(nil, "nowhere", "t-1", "X", "anna", domain.NoSuchPool).Event())
@@ -85,14 +85,14 @@ func newTills(t *testing.T) *tills {
 	w.exec("INSERT INTO redemption_counts (pool, slot, redeemed) VALUES ($1, 3, 3), ($1, 4, -1), ($2, 0, 1), ($3, 0, 2)", w.shop.Key, w.open.Key, w.hello.Key)
 
 	// In flight: in the outbox; and over Kafka, judged and not yet told.
-	waiting := w.reject(w.shop, "h-5", 0, "anna", domain.AlreadyRedeemed)
+	waiting := w.reject(w.shop, "h-5", 0, "anna", domain.RedeemedBefore)
 	e := waiting.Event()
 	w.exec("INSERT INTO outbox (topic, key, id, type, at, subject, value) VALUES ($1, $2, $3, $4, $5, $6, $7)", string(e.Topic), []byte(e.Key), e.ID, e.Type, e.At, e.PoolID, e.Value)
 	w.commit()
 	w.commitRedemptions()
 	w.ask("shop", "t-9", w.sold.Code)
 	w.end-- // stays in flight
-	w.reject(w.shop, "t-9", 0, "anna", domain.AlreadyRedeemed)
+	w.reject(w.shop, "t-9", 0, "anna", domain.RedeemedBefore)
 	return w
 }
 
@@ -286,7 +286,8 @@ func TestRedemptionsBroken(t *testing.T) {
 			w.exec("INSERT INTO code_history (pool, lot, seq, at, actor, action) SELECT $1, $2, 0, min(decided_at) - interval '2 seconds', 'anna', 'blocked' FROM redemptions WHERE pool = $1", w.hello.Key, w.lots["hello"])
 		}, []string{"9 blocked"}},
 		{"StillInStock", func(w *tills) {
-			w.exec("SELECT put_back($1, $2, 2, 'redeemed')", w.open.Key, w.lots["open"])
+			w.exec("UPDATE withdrawn SET why = 'blocked' WHERE pool = $1", w.open.Key)
+			w.exec("SELECT put_back($1, $2, 2)", w.open.Key, w.lots["open"])
 		}, []string{"9 stock"}},
 		{"BeforeLaunch", func(w *tills) {
 			w.exec("UPDATE pools SET launched_at = now() WHERE pool = $1", w.hello.Key)
@@ -344,8 +345,8 @@ func TestRedemptionsBroken(t *testing.T) {
 			rec.Value = []byte("hello")
 			w.publish(w.names.RedemptionOutcomes, 0, rec)
 		}, []string{"9 form"}},
-		{"Untold", func(w *tills) { w.reject(w.shop, "x", 0, "anna", domain.AlreadyRedeemed) }, []string{"9 untold"}},
-		{"OutboxLost", func(w *tills) { w.exec("DELETE FROM outbox") }, []string{"9 untold"}},
+		{"Untold", func(w *tills) { w.reject(w.shop, "x", 0, "anna", domain.RedeemedBefore) }, []string{"9 untold"}},
+		{"OutboxLost", func(w *tills) { w.exec("DELETE FROM outbox WHERE topic = 'redemption-outcomes'") }, []string{"9 untold"}},
 		{"RollBackUntold", func(w *tills) {
 			w.exec("UPDATE redemption_counts SET redeemed = 2 WHERE slot = 3")
 			w.rollBack(w.shop, w.told)
@@ -386,7 +387,7 @@ func TestRedemptionsBroken(t *testing.T) {
 // latest is a stored rejection of anna's at the shop.
 func (w *tills) latest(id string) *domain.Redemption {
 	w.t.Helper()
-	r := &domain.Redemption{Reason: domain.AlreadyRedeemed}
+	r := &domain.Redemption{Reason: domain.RedeemedBefore}
 	r.RedemptionRequest = domain.RedemptionRequest{PoolID: "shop", RedemptionID: id, CustomerID: "anna"}
 	w.must(w.db.QueryRow(w.t.Context(), "SELECT code, decided_at FROM redemptions WHERE redemption_id = $1", id).Scan(&r.Code, &r.DecidedAt))
 	return r

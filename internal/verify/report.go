@@ -57,6 +57,9 @@ type Cut struct {
 	Outcomes    []int64 `json:"outcomes"`
 	DeadLetters []int64 `json:"dead_letters"`
 	Redemptions []int64 `json:"redemptions"` // redemption requests below must be answered
+
+	PoolEvents    []int64 `json:"pool_events"`
+	Notifications []int64 `json:"notifications"`
 }
 
 // InFlight counts deliveries that nobody has a right to an answer to yet.

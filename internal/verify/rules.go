@@ -17,6 +17,9 @@ var tables string
 //go:embed lots.sql
 var lotsSQL string
 
+//go:embed byhand.sql
+var byHandSQL string
+
 //go:embed bounds.sql
 var boundsSQL string
 
@@ -46,6 +49,7 @@ var invariants = []struct {
 	{7, `No false "exhausted"`},
 	{8, "Windows and states hold"},
 	{9, "Redemptions hold"},
+	{10, "Low is told once per crossing"},
 	{11, "Customers are listed, and erased"},
 }
 

@@ -48,6 +48,8 @@ func Run(ctx context.Context, c Config) (Report, error) {
 	}{
 		{"look up topics and offsets", a.mark},
 		{"connect to the database", a.connect},
+		{"look up issues by hand", a.markByHand},
+		{"look up what was told", a.markNotices},
 		{"read outcomes", a.readOutcomes},
 		{"read dead letters", a.readLetters},
 		{"read requests", a.readRequests},
@@ -56,6 +58,7 @@ func Run(ctx context.Context, c Config) (Report, error) {
 		{"read outcomes of redemptions", a.readRedemptionOutcomes},
 		{"read dead letters of redemptions", a.readRedemptionLetters},
 		{"read redemption requests", a.readRedemptionRequests},
+		{"read notices", a.readNotices},
 		{"compare", a.compare},
 	} {
 		a.config.Progress(step.name)
@@ -79,6 +82,10 @@ type audit struct {
 	letters   log
 	committed []int64 // by request partition; what must be answered
 
+	// from markNotices
+	poolEvents log
+	notices    log
+
 	// from connect
 	session *pgx.Conn // has the temporary tables
 	aside   *pgx.Conn // for reading while session loads
@@ -97,7 +104,7 @@ type audit struct {
 
 // counts is what was read.
 type counts struct {
-	deliveries, malformed, issued, rejected, letters, verdicts int64
+	deliveries, malformed, issued, rejected, letters, verdicts, poolEvents, notices int64
 }
 
 func (a *audit) close() {
@@ -181,6 +188,9 @@ func (a *audit) compare(ctx context.Context) error {
 	if err := a.loadRedemptionMarks(ctx); err != nil {
 		return err
 	}
+	if err := a.loadNoticeMarks(ctx); err != nil {
+		return err
+	}
 	tx, err := a.session.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly})
 	if err != nil {
 		return err
@@ -243,5 +253,7 @@ func (a *audit) measure(ctx context.Context, tx pgx.Tx) (map[int]string, error) 
 		7: fmt.Sprintf("%s refusals for want of codes", group(scarce)),
 		8: fmt.Sprintf("%s issuances, %s code.rejected", group(issuances), group(n.rejected)),
 		9: fmt.Sprintf("%s redemptions, %s requests, %s events", group(redemptions), group(a.redemptions.asked.Load()), group(a.redemptions.told.Load())),
+
+		10: fmt.Sprintf("%s pool events, %s notices", group(n.poolEvents), group(n.notices)),
 	}, nil
 }

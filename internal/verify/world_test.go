@@ -47,13 +47,14 @@ type world struct {
 	keys [partitions]int   // partitions.partition
 
 	// what good leaves
-	summer, dry, later, many, season, made, barred, shared *domain.Pool
-	first                                                  delivery         // of r-1
-	r1, r2                                                 *domain.Issuance // of pool summer
-	refused                                                delivery         // exhausted
-	refusedAt                                              time.Time
-	flying                                                 delivery         // decided, the group's offset does not say so
-	lots                                                   map[string]int32 // the first of each pool
+	summer, dry, later, many, season, made, barred, shared, hand *domain.Pool
+	first                                                        delivery         // of r-1
+	r1, r2                                                       *domain.Issuance // of pool summer
+	refused                                                      delivery         // exhausted
+	refusedAt                                                    time.Time
+	flying                                                       delivery         // decided, the group's offset does not say so
+	lots                                                         map[string]int32 // the first of each pool
+	scant                                                        *domain.Pool     // ran low, and is exhausted
 }
 
 // delivery is a record of the request topic.
@@ -233,9 +234,18 @@ func (w *world) publish(topic string, part int, rec producer.Record) {
 // issue gives the delivery the next free code of the lot and tells it.
 func (w *world) issue(d delivery, p *domain.Pool, lot int32) *domain.Issuance {
 	w.t.Helper()
+	i := w.give(d.req, p, lot)
+	w.batch(d, nil, nil)
+	w.tell(d, i)
+	return i
+}
+
+// give stores an issuance of the next free code of the lot.
+func (w *world) give(r domain.Request, p *domain.Pool, lot int32) *domain.Issuance {
+	w.t.Helper()
 	ctx := w.t.Context()
 	at := w.tick()
-	i := &domain.Issuance{Pool: p, RequestID: d.req.RequestID, CustomerID: d.req.CustomerID, Context: d.req.Context, IssuedAt: at}
+	i := &domain.Issuance{Pool: p, RequestID: r.RequestID, CustomerID: r.CustomerID, Context: r.Context, IssuedAt: at}
 	i.Lot = lot
 	w.must(w.db.QueryRow(ctx, `
 		UPDATE runs SET next = next + 1
@@ -261,8 +271,6 @@ func (w *world) issue(d delivery, p *domain.Pool, lot int32) *domain.Issuance {
 	w.exec(`INSERT INTO issuances (pool, lot, seq, issued_at, valid_from, valid_until, request_id, customer_id, context) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
 		p.Key, lot, i.Seq, at, i.ValidFrom, null(i.ValidUntil), i.RequestID, i.CustomerID, i.Context)
 	w.exec("INSERT INTO customer_codes (volume, customer_id, issued_at, pool, lot, seq) VALUES (1, $1, $2, $3, $4, $5)", i.CustomerID, at, p.Key, lot, i.Seq)
-	w.batch(d, nil, nil)
-	w.tell(d, i)
 	return i
 }
 
@@ -435,6 +443,7 @@ func (w *world) good() {
 	w.reject(w.send(0, request("season", "s-2", "c-1")), domain.NoCodeInWindow, w.season, 3)
 
 	w.bar()
+	w.byHand()
 
 	for _, value := range [][]byte{[]byte("no JSON"), nil, {}} {
 		bad := w.sendRaw(1, value)
@@ -443,6 +452,7 @@ func (w *world) good() {
 	}
 	w.reject(w.send(1, request("summer", "poison", "c-1")), domain.Poison, nil, 0)
 
+	w.scarcity()
 	w.commit()
 	w.flying = w.send(2, request("summer", "flying", "c-1"))
 	w.issue(w.flying, w.summer, w.lots["summer"])
@@ -484,6 +494,48 @@ func (w *world) bar() {
 	w.pass(w.shared)
 	w.tick()
 	take(4)
+}
+
+// byHand issues codes by hand: one that is told, one that still waits in the
+// outbox, one of a request that had expired over Kafka, and one of a code that many
+// may use, told again over Kafka.
+func (w *world) byHand() {
+	w.t.Helper()
+	w.hand = w.pool("hand", false)
+	w.lot(w.hand, 5, domain.Window{})
+	w.tellByHand(w.issueByHand(w.hand, "h-1"))
+	w.issueByHand(w.hand, "h-2")
+	w.exec(`INSERT INTO outbox (topic, key, id, type, at, subject, value)
+		VALUES ('code-outcomes', 'c-1', $1, $2, $3, 'hand', '{"request_id": "h-2"}')`, domain.IssuedEventID("hand", "h-2"), domain.TypeCodeIssued, w.now)
+	late := request("hand", "h-3", "c-1")
+	late.ExpiresAt = w.now
+	w.reject(w.send(0, late), domain.RequestExpired, nil, 0)
+	w.tick()
+	w.tellByHand(w.issueByHand(w.hand, "h-3"))
+	w.pass(w.shared)
+	many := w.issueByHand(w.shared, "h-9")
+	w.tellByHand(many)
+	again := w.send(0, request("shared", "h-9", "c-1"))
+	w.batch(again, nil, nil)
+	w.tell(again, many)
+}
+
+// issueByHand gives a request by HTTP the next code of the pool's first lot.
+func (w *world) issueByHand(p *domain.Pool, id string) *domain.Issuance {
+	w.t.Helper()
+	i := w.give(request(p.ID, id, "c-1"), p, w.lots[p.ID])
+	w.exec(`INSERT INTO code_history (pool, lot, seq, at, actor, action, request_id)
+		SELECT pool, lot, CASE WHEN $5 THEN $3 % size ELSE $3 END, $4, 'anna', 'issued', $6 FROM lots WHERE pool = $1 AND lot = $2`,
+		p.Key, i.Lot, i.Seq, i.IssuedAt, p.MultiUse, id)
+	return i
+}
+
+// tellByHand publishes the event of an issue by hand.
+func (w *world) tellByHand(i *domain.Issuance) {
+	w.t.Helper()
+	rec := w.issuedEvent(w.first, i)
+	rec.Headers = append(rec.Headers[:len(rec.Headers)-3], kafka.Header{Key: "ce_outboxnumber", Value: []byte("17")})
+	w.publish(w.names.Outcomes, 1, rec)
 }
 
 func (w *world) audit() Report {

@@ -76,8 +76,9 @@ END $$;
 -- +goose StatementBegin
 -- Takes one number out of the run that has it still to issue, wherever that is,
 -- and returns whether there was one; the caller says what has become of it. What
--- is left of the run is free, under a new stamp, so that the owner of one that was
--- held finds out. The caller holds the pool's lock. The wait for the run is one
+-- is left of the run stays whose it is, under a new stamp: the owner's next
+-- compare-and-set fails, and it reads again what it holds, without having to take
+-- codes ahead anew. The caller holds the pool's lock. The wait for the run is one
 -- for a batch in flight, over in moments unless its process is frozen: then all
 -- who need the pool would wait with us.
 CREATE FUNCTION cut_out(p_pool int, p_lot int, p_seq bigint) RETURNS boolean LANGUAGE plpgsql
@@ -101,7 +102,7 @@ BEGIN
     UPDATE pools SET grant_no = grant_no + 1, revision = revision + 1 WHERE pool = p_pool RETURNING grant_no INTO stamp;
     DELETE FROM runs WHERE pool = p_pool AND lot = p_lot AND lo = r.lo;
     INSERT INTO runs (pool, lot, lo, next, hi, partition, grant_no, issue_start, issue_end, available_till)
-    SELECT p_pool, p_lot, e.lo, e.lo, e.hi, NULL, stamp, r.issue_start, r.issue_end, r.available_till
+    SELECT p_pool, p_lot, e.lo, e.lo, e.hi, r.partition, stamp, r.issue_start, r.issue_end, r.available_till
       FROM (VALUES (r.next, p_seq), (p_seq + 1, r.hi)) AS e(lo, hi)
      WHERE e.lo < e.hi;
     UPDATE lots SET done = done + (r.next - r.lo) WHERE pool = p_pool AND lot = p_lot;
@@ -131,10 +132,9 @@ END $$;
 -- +goose StatementEnd
 
 -- +goose StatementBegin
--- Puts a code that was withdrawn for the reason back at its place; false: none was.
--- One that was redeemed and has been blocked since stays out, as a blocked one.
--- The caller holds the pool's lock, and the code's where others may block it.
-CREATE FUNCTION put_back(p_pool int, p_lot int, p_seq bigint, p_why text) RETURNS boolean LANGUAGE plpgsql
+-- Puts a code that was withdrawn as blocked back at its place; false: none was. One
+-- that was redeemed stays out: somebody has it. The caller holds the pool's lock.
+CREATE FUNCTION put_back(p_pool int, p_lot int, p_seq bigint) RETURNS boolean LANGUAGE plpgsql
 SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off
 AS $$
 DECLARE
@@ -144,11 +144,7 @@ DECLARE
     p pools%ROWTYPE;
     till bigint := p_seq + 1;
 BEGIN
-    IF p_why <> 'blocked' AND EXISTS (SELECT FROM blocks b WHERE b.pool = p_pool AND b.lot = p_lot AND b.seq = p_seq) THEN
-        UPDATE withdrawn SET why = 'blocked' WHERE pool = p_pool AND lot = p_lot AND seq = p_seq;
-        RETURN false;
-    END IF;
-    DELETE FROM withdrawn WHERE pool = p_pool AND lot = p_lot AND seq = p_seq AND why = p_why;
+    DELETE FROM withdrawn WHERE pool = p_pool AND lot = p_lot AND seq = p_seq AND why = 'blocked';
     IF NOT FOUND THEN
         RETURN false;
     END IF;
@@ -234,35 +230,49 @@ END $$;
 -- +goose StatementEnd
 
 -- +goose StatementBegin
+-- Gives held runs of a lot a new stamp, in order, which waits for the batches in
+-- flight: their owners read the lot again before they issue more of it. The caller
+-- holds the pool's lock.
+CREATE FUNCTION restamp(p_pool int, p_lot int) RETURNS void LANGUAGE plpgsql
+SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off SET lock_timeout = '500ms'
+AS $$
+DECLARE
+    stamp bigint;
+BEGIN
+    PERFORM 1 FROM runs WHERE pool = p_pool AND lot = p_lot AND partition IS NOT NULL ORDER BY lo FOR UPDATE;
+    UPDATE pools SET grant_no = grant_no + 1, revision = revision + 1 WHERE pool = p_pool RETURNING grant_no INTO stamp;
+    UPDATE runs SET grant_no = stamp WHERE pool = p_pool AND lot = p_lot AND partition IS NOT NULL;
+END $$;
+-- +goose StatementEnd
+
+-- +goose StatementBegin
 -- Blocks a code: from the commit on it is neither issued nor redeemed; false: it
--- was blocked. An unissued one of a single-use pool leaves the stock. A multi-use
--- pool's runs are handed back, so that whoever takes some again learns of it. The
--- caller holds the pool's lock.
+-- was blocked. An unissued one of a single-use pool leaves the stock; one of a
+-- multi-use pool is passed over by all who read its lot from now on. The caller
+-- holds the pool's lock.
 CREATE FUNCTION block_code(p_pool int, p_lot int, p_seq bigint, p_actor text, p_note text) RETURNS boolean LANGUAGE plpgsql
 SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off
 AS $$
 DECLARE
     multi boolean;
     blocked_at timestamptz;
-    r bigint;
 BEGIN
     SELECT p.multi_use INTO multi FROM pools p WHERE p.pool = p_pool;
     IF EXISTS (SELECT FROM blocks b WHERE b.pool = p_pool AND b.lot = p_lot AND b.seq = p_seq) THEN
         RETURN false;
     END IF;
     IF multi THEN
-        PERFORM hand_back(p_pool, NULL);
-        blocked_at := clock_timestamp();
+        PERFORM restamp(p_pool, p_lot);
         INSERT INTO passes (pool, lot, seq, passed, since) VALUES (p_pool, p_lot, p_seq, 0, used_up(p_pool, p_lot, p_seq))
         ON CONFLICT ON CONSTRAINT passes_pkey DO UPDATE SET since = excluded.since;
         UPDATE lots SET blocked = blocked + 1 WHERE pool = p_pool AND lot = p_lot;
-        UPDATE pools SET revision = revision + 1 WHERE pool = p_pool RETURNING revision INTO r;
-        INSERT INTO lot_changes (pool, lot, revision, added, taken, withdrawn) VALUES (p_pool, p_lot, r, 0, 0, 1);
+        INSERT INTO lot_changes (pool, lot, revision, added, taken, withdrawn)
+        SELECT p_pool, p_lot, p.revision, 0, 0, 1 FROM pools p WHERE p.pool = p_pool;
     ELSE
         PERFORM withdraw(p_pool, p_lot, p_seq, 'blocked', clock_timestamp());
-        blocked_at := clock_timestamp(); -- behind the wait for a batch that may have issued it
     END IF;
     PERFORM lock_codes(ARRAY[p_pool], ARRAY[p_lot], ARRAY[p_seq]);
+    blocked_at := clock_timestamp(); -- behind the waits for whoever has issued or redeemed it
     INSERT INTO blocks (pool, lot, seq, at, actor, note) VALUES (p_pool, p_lot, p_seq, blocked_at, p_actor, p_note);
     INSERT INTO code_history (pool, lot, seq, at, actor, action, note) VALUES (p_pool, p_lot, p_seq, blocked_at, p_actor, 'blocked', p_note);
     RETURN true;
@@ -278,26 +288,94 @@ AS $$
 DECLARE
     multi boolean;
     unblocked_at timestamptz;
-    r bigint;
 BEGIN
     SELECT p.multi_use INTO multi FROM pools p WHERE p.pool = p_pool;
     IF NOT EXISTS (SELECT FROM blocks b WHERE b.pool = p_pool AND b.lot = p_lot AND b.seq = p_seq) THEN
         RETURN false;
     END IF;
     IF multi THEN
-        PERFORM hand_back(p_pool, NULL);
+        PERFORM restamp(p_pool, p_lot);
         UPDATE passes SET passed = passed + used_up(p_pool, p_lot, p_seq) - since, since = NULL WHERE pool = p_pool AND lot = p_lot AND seq = p_seq;
         UPDATE lots SET blocked = blocked - 1 WHERE pool = p_pool AND lot = p_lot;
-        UPDATE pools SET revision = revision + 1 WHERE pool = p_pool RETURNING revision INTO r;
-        INSERT INTO lot_changes (pool, lot, revision, added, taken, withdrawn) VALUES (p_pool, p_lot, r, 0, 0, -1);
+        INSERT INTO lot_changes (pool, lot, revision, added, taken, withdrawn)
+        SELECT p_pool, p_lot, p.revision, 0, 0, -1 FROM pools p WHERE p.pool = p_pool;
     ELSE
-        PERFORM put_back(p_pool, p_lot, p_seq, 'blocked');
+        PERFORM put_back(p_pool, p_lot, p_seq);
     END IF;
     PERFORM lock_codes(ARRAY[p_pool], ARRAY[p_lot], ARRAY[p_seq]);
     unblocked_at := clock_timestamp();
     DELETE FROM blocks WHERE pool = p_pool AND lot = p_lot AND seq = p_seq;
     INSERT INTO code_history (pool, lot, seq, at, actor, action, note) VALUES (p_pool, p_lot, p_seq, unblocked_at, p_actor, 'unblocked', p_note);
     RETURN true;
+END $$;
+-- +goose StatementEnd
+
+-- +goose StatementBegin
+-- Issues one very code: takes it, or of a multi-use pool an ordinal of it, out of
+-- wherever it is, and returns the number that the issuance has, null where someone
+-- has it, and the time after the waits. The caller holds the pool's lock, has seen
+-- that nothing stands against the code, and stores the issuance.
+CREATE FUNCTION take_code(p_pool int, p_lot int, p_seq bigint, OUT n bigint, OUT taken_at timestamptz) LANGUAGE plpgsql
+SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off
+AS $$
+BEGIN
+    PERFORM enter('{}', '{}'); -- the gate is closed for everybody
+    n := p_seq;
+    IF (SELECT p.multi_use FROM pools p WHERE p.pool = p_pool) THEN
+        -- What is free has no end: buffers stay as they are.
+        SELECT min(o.first) INTO n
+          FROM lots l
+          JOIN runs r ON r.pool = l.pool AND r.lot = l.lot AND r.partition IS NULL
+         CROSS JOIN LATERAL (SELECT r.next + ((p_seq - r.next) % l.size + l.size) % l.size AS first) o
+         WHERE l.pool = p_pool AND l.lot = p_lot AND o.first < r.hi;
+    END IF;
+    IF cut_out(p_pool, p_lot, n) THEN
+        UPDATE lots SET done = done + 1 WHERE pool = p_pool AND lot = p_lot;
+    ELSE
+        n := NULL;
+    END IF;
+    taken_at := clock_timestamp();
+END $$;
+-- +goose StatementEnd
+
+-- +goose StatementBegin
+-- As before; but what is to be joined is found once, and by its ctid: under the
+-- pool's lock nobody else moves free runs. A join with the table went over all
+-- pieces for each of them where the planner believed that there were next to none,
+-- and a lot in 20,000 pieces kept its pool locked for a minute.
+CREATE OR REPLACE FUNCTION tidy(p_pool int, p_lots int[]) RETURNS void LANGUAGE plpgsql
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
+AS $$
+DECLARE
+    gone tid[];
+    heads tid[];
+    his bigint[];
+BEGIN
+    WITH finished AS (
+        DELETE FROM runs d
+         WHERE d.ctid = ANY (ARRAY(SELECT r.ctid FROM runs r
+                                    WHERE r.pool = p_pool AND r.lot = ANY (p_lots) AND r.partition IS NULL AND r.next = r.hi
+                                      FOR UPDATE SKIP LOCKED))
+        RETURNING d.lot, d.hi - d.lo AS n)
+    UPDATE lots l SET done = l.done + f.n
+      FROM (SELECT lot, sum(n) AS n FROM finished GROUP BY lot) f
+     WHERE l.pool = p_pool AND l.lot = f.lot;
+
+    WITH free AS (
+        SELECT r.tid, r.lot, r.lo, r.hi,
+               sum(CASE WHEN r.lo = r.before AND r.next = r.lo THEN 0 ELSE 1 END) OVER (PARTITION BY r.lot ORDER BY r.lo) AS chain
+          FROM (SELECT ctid AS tid, lot, lo, next, hi, lag(hi) OVER (PARTITION BY lot ORDER BY lo) AS before
+                  FROM runs WHERE pool = p_pool AND lot = ANY (p_lots) AND partition IS NULL) r
+    ), chains AS (
+        SELECT f.tid, f.lo, min(f.lo) OVER c AS head, max(f.hi) OVER c AS hi, count(*) OVER c AS pieces
+          FROM free f WINDOW c AS (PARTITION BY f.lot, f.chain)
+    )
+    SELECT array_agg(c.tid) FILTER (WHERE c.lo <> c.head), array_agg(c.tid) FILTER (WHERE c.lo = c.head), array_agg(c.hi) FILTER (WHERE c.lo = c.head)
+      INTO gone, heads, his FROM chains c WHERE c.pieces > 1;
+    IF gone IS NOT NULL THEN
+        DELETE FROM runs WHERE ctid = ANY (gone);
+        UPDATE runs r SET hi = k.hi FROM unnest(heads, his) AS k(tid, hi) WHERE r.ctid = k.tid;
+    END IF;
 END $$;
 -- +goose StatementEnd
 
@@ -674,5 +752,38 @@ BEGIN
                           ORDER BY c.seq LIMIT 1) c ON true
       LEFT JOIN LATERAL (SELECT 'blocked' AS why FROM blocks b WHERE b.pool = p_pool AND b.lot = i.lot AND b.seq >= i.seq AND b.seq <= i.seq
                           ORDER BY b.seq LIMIT 1) b ON true;
+END $$;
+-- +goose StatementEnd
+
+-- +goose StatementBegin
+-- The codes of a pool that are blocked or withdrawn, behind a place, in the order of
+-- their places; code is null where no text is stored.
+CREATE FUNCTION withheld_after(p_pool int, p_multi_use boolean, p_lot int, p_seq bigint, p_at_most int)
+RETURNS TABLE (lot int, seq bigint, code text, issue_start timestamptz, issue_end timestamptz, available_from timestamptz, available_till timestamptz,
+               times bigint, request_id text, customer_id text, issued_at timestamptz, valid_from timestamptz, valid_until timestamptz, withheld text)
+LANGUAGE plpgsql STABLE ROWS 1000
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_bitmapscan = off SET jit = off
+SET plan_cache_mode = force_generic_plan
+AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY
+    SELECT k.lot, k.seq, c.code, l.issue_start, l.issue_end, l.available_from, l.available_till,
+           CASE WHEN p_multi_use THEN u.n - coalesce(s.passed + coalesce(u.n - s.since, 0), 0) WHEN i.issued_at IS NULL THEN 0 ELSE 1 END::bigint,
+           i.request_id, i.customer_id, i.issued_at, i.valid_from, i.valid_until, k.why
+      FROM (SELECT DISTINCT ON (k.lot, k.seq) k.lot, k.seq, k.why
+              FROM ((SELECT b.lot, b.seq, 'blocked' AS why FROM blocks b
+                      WHERE b.pool = p_pool AND (b.lot, b.seq) > (p_lot, p_seq) ORDER BY b.lot, b.seq LIMIT p_at_most)
+                    UNION ALL
+                    (SELECT w.lot, w.seq, w.why FROM withdrawn w
+                      WHERE w.pool = p_pool AND (w.lot, w.seq) > (p_lot, p_seq) ORDER BY w.lot, w.seq LIMIT p_at_most)) k
+             ORDER BY k.lot, k.seq, k.why LIMIT p_at_most) k
+     CROSS JOIN LATERAL (SELECT * FROM lots l WHERE l.pool = p_pool AND l.lot = k.lot OFFSET 0) l
+     CROSS JOIN LATERAL (SELECT CASE WHEN p_multi_use THEN used_up(p_pool, k.lot, k.seq) END AS n) u
+      LEFT JOIN LATERAL (SELECT * FROM passes s WHERE s.pool = p_pool AND s.lot = k.lot AND s.seq >= k.seq AND s.seq <= k.seq ORDER BY s.seq LIMIT 1) s ON true
+      LEFT JOIN LATERAL (SELECT c.code FROM codes c WHERE c.pool = p_pool AND c.lot = k.lot AND c.seq >= k.seq AND c.seq <= k.seq
+                          ORDER BY c.seq LIMIT 1) c ON true
+      LEFT JOIN LATERAL (SELECT * FROM issuances i WHERE NOT p_multi_use AND i.pool = p_pool AND i.lot = k.lot AND i.seq >= k.seq AND i.seq <= k.seq
+                          ORDER BY i.seq LIMIT 1) i ON true;
 END $$;
 -- +goose StatementEnd

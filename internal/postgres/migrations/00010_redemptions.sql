@@ -193,6 +193,50 @@ END $$;
 -- +goose StatementEnd
 
 -- +goose StatementBegin
+-- Those of the places (from 1) whose codes are redeemed, and not rolled back.
+CREATE FUNCTION redeemed_of(p_pool int, p_lots int[], p_seqs bigint[]) RETURNS SETOF int LANGUAGE plpgsql STABLE ROWS 100
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_bitmapscan = off SET jit = off
+SET enable_sort = off SET enable_incremental_sort = off SET plan_cache_mode = force_generic_plan
+AS $$
+BEGIN
+    RETURN QUERY
+    SELECT k.idx::int
+      FROM unnest(p_lots, p_seqs) WITH ORDINALITY AS k(lot, seq, idx)
+     CROSS JOIN LATERAL (SELECT FROM redemptions r
+                          WHERE r.pool = p_pool AND r.lot = k.lot AND r.seq = k.seq AND r.reason = 0 AND r.rolled_back_at IS NULL
+                          ORDER BY r.decided_at LIMIT 1) r;
+END $$;
+-- +goose StatementEnd
+
+-- +goose StatementBegin
+-- The redeemed codes of a single-use pool behind a place, as codes_after has them.
+CREATE FUNCTION redeemed_after(p_pool int, p_lot int, p_seq bigint, p_at_most int)
+RETURNS TABLE (lot int, seq bigint, code text, issue_start timestamptz, issue_end timestamptz, available_from timestamptz, available_till timestamptz,
+               times bigint, request_id text, customer_id text, issued_at timestamptz, valid_from timestamptz, valid_until timestamptz, withheld text)
+LANGUAGE plpgsql STABLE ROWS 1000
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_bitmapscan = off SET jit = off
+SET enable_sort = off SET enable_incremental_sort = off SET plan_cache_mode = force_generic_plan
+AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY
+    SELECT k.lot, k.seq, c.code, l.issue_start, l.issue_end, l.available_from, l.available_till,
+           CASE WHEN i.issued_at IS NULL THEN 0 ELSE 1 END::bigint, i.request_id, i.customer_id, i.issued_at, i.valid_from, i.valid_until,
+           coalesce(b.why, 'redeemed')
+      FROM (SELECT DISTINCT r.lot, r.seq FROM redemptions r
+             WHERE r.pool = p_pool AND r.lot IS NOT NULL AND (r.lot, r.seq) > (p_lot, p_seq) AND r.reason = 0 AND r.rolled_back_at IS NULL
+             ORDER BY r.lot, r.seq LIMIT p_at_most) k
+     CROSS JOIN LATERAL (SELECT * FROM lots l WHERE l.pool = p_pool AND l.lot = k.lot OFFSET 0) l
+      LEFT JOIN LATERAL (SELECT c.code FROM codes c WHERE c.pool = p_pool AND c.lot = k.lot AND c.seq >= k.seq AND c.seq <= k.seq
+                          ORDER BY c.seq LIMIT 1) c ON true
+      LEFT JOIN LATERAL (SELECT * FROM issuances i WHERE i.pool = p_pool AND i.lot = k.lot AND i.seq >= k.seq AND i.seq <= k.seq
+                          ORDER BY i.seq LIMIT 1) i ON true
+      LEFT JOIN LATERAL (SELECT 'blocked' AS why FROM blocks b WHERE b.pool = p_pool AND b.lot = k.lot AND b.seq >= k.seq AND b.seq <= k.seq
+                          ORDER BY b.seq LIMIT 1) b ON true;
+END $$;
+-- +goose StatementEnd
+
+-- +goose StatementBegin
 -- Locks the runs that codes lie in, in order. The caller holds the pools' locks and
 -- withdraws codes of them afterwards.
 CREATE FUNCTION lock_runs_of(p_pools int[], p_lots int[], p_seqs bigint[]) RETURNS void LANGUAGE plpgsql

@@ -137,11 +137,13 @@ SELECT import_chunk(
     @rows::bigint, @added::bigint, @moved::bigint, @unchanged::bigint, @refused::bigint, @last::boolean
 )::text;
 
--- Lots of which so many small free pieces are left that refills are slow.
+-- Lots of which so many small free pieces are left that refills are slow. Of an
+-- archived pool nothing is refilled, and its codes stay where they are.
 -- name: ScatteredLots :many
 SELECT r.pool, r.lot
   FROM runs r JOIN lots l ON l.pool = r.pool AND l.lot = r.lot
  WHERE r.partition IS NULL AND r.next < r.hi AND l.generator IS NULL
+   AND (SELECT p.state <> 'archived' AND NOT p.multi_use FROM pools p WHERE p.pool = r.pool)
  GROUP BY r.pool, r.lot
 HAVING count(*) > 1000 AND sum(r.hi - r.next) < 20 * count(*)
  ORDER BY r.pool, r.lot;

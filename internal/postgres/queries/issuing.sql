@@ -22,6 +22,9 @@ SELECT * FROM partitions WHERE stream = @stream AND number = @number;
 UPDATE service SET gate = coalesce(gate, @reason::text)
  WHERE EXISTS (SELECT FROM partitions p WHERE p.partition = @partition AND p.epoch = @epoch AND p.next_offset <= @offset_seen);
 
+-- name: Gate :one
+SELECT coalesce(gate, '')::text AS reason FROM service;
+
 -- name: EndPredecessors :one
 SELECT end_predecessors(@partition::int, @epoch::bigint)::bigint;
 
@@ -97,6 +100,10 @@ SELECT f.idx::bigint AS idx, sqlc.embed(l), f.lo::bigint AS lo, f.next::bigint A
   FROM first_free(@pools::int[], @needs::int[], @now::timestamptz) AS f
   JOIN lots l ON l.pool = f.pool AND l.lot = f.lot
  ORDER BY idx;
+
+-- The blocked codes of a multi-use lot.
+-- name: BlockedOf :many
+SELECT seq FROM blocks WHERE pool = @pool AND lot = @lot ORDER BY seq;
 
 -- name: FirstUsable :many
 SELECT f.idx::bigint AS idx, sqlc.embed(l), f.lo::bigint AS lo, f.next::bigint AS next, f.hi::bigint AS hi, f.grant_no::bigint AS grant_no

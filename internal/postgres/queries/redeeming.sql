@@ -1,9 +1,6 @@
 -- Redemptions. Locks in the order: names, pools, runs, codes, redemptions; what a
 -- lock guards is read in a later statement.
 
--- name: Gate :one
-SELECT coalesce(gate, '')::text FROM service;
-
 -- name: CodePlaces :many
 SELECT p.idx::int AS idx, p.lot::int AS lot, p.seq::bigint AS seq FROM code_places(@pools::int[], @codes::text[]) AS p;
 
@@ -67,3 +64,29 @@ DELETE FROM redemptions d
 DELETE FROM refused_redemptions d
  WHERE d.ctid = ANY (ARRAY(SELECT r.ctid FROM refused_redemptions r
                             WHERE r.decided_at < clock_timestamp() - interval '30 days' ORDER BY r.decided_at LIMIT @at_most));
+
+-- name: RedeemedOf :many
+SELECT r.idx::int AS idx FROM redeemed_of(@pool::int, @lots::int[], @seqs::bigint[]) AS r(idx);
+
+-- name: RedeemedAfter :many
+SELECT c.lot::int AS lot, c.seq::bigint AS seq, coalesce(c.code, '')::text AS code,
+       c.issue_start::timestamptz AS issue_start, c.issue_end::timestamptz AS issue_end,
+       c.available_from::timestamptz AS available_from, c.available_till::timestamptz AS available_till,
+       c.times::bigint AS times, coalesce(c.request_id, '')::text AS request_id, coalesce(c.customer_id, '')::text AS customer_id,
+       c.issued_at::timestamptz AS issued_at, c.valid_from::timestamptz AS valid_from, c.valid_until::timestamptz AS valid_until,
+       coalesce(c.withheld, '')::text AS withheld, statement_timestamp()::timestamptz AS asked_at
+  FROM redeemed_after(@pool::int, @lot::int, @seq::bigint, @at_most::int) AS c;
+
+-- The newest redemptions of a code, the oldest of them first.
+-- name: RedemptionsOf :many
+SELECT r.redemption_id, coalesce(r.customer_id, '')::text AS customer_id, coalesce(r.order_id, '')::text AS order_id,
+       r.decided_at, r.external, r.rolled_back_at, coalesce(r.rolled_back_by, '')::text AS rolled_back_by
+  FROM (SELECT * FROM redemptions r WHERE r.pool = @pool AND r.lot = @lot AND r.seq = @seq AND r.reason = 0 ORDER BY r.decided_at DESC LIMIT @at_most) r
+ ORDER BY r.decided_at;
+
+-- How often a code for many uses was redeemed.
+-- name: UsesOf :one
+SELECT coalesce((SELECT u.uses FROM code_uses u WHERE u.pool = @pool AND u.lot = @lot AND u.seq = @seq), 0)::bigint;
+
+-- name: CloseGateFor :exec
+UPDATE service SET gate = coalesce(gate, @reason::text);

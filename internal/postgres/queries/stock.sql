@@ -25,10 +25,12 @@ WITH taken AS (
 SELECT coalesce(sum(s.size), 0)::bigint AS total,
        coalesce(sum(s.issued), 0)::bigint AS issued,
        coalesce(sum(s.withdrawn), 0)::bigint AS withdrawn,
+       (SELECT coalesce(sum(n.redeemed), 0) FROM redemption_counts n WHERE n.pool = @pool)::bigint AS redeemed,
        coalesce(sum(s.unissued) FILTER (WHERE s.expired), 0)::bigint AS expired,
        coalesce(sum(s.unissued) FILTER (WHERE s.scheduled AND NOT s.expired), 0)::bigint AS scheduled,
        coalesce(sum(s.unissued) FILTER (WHERE NOT s.scheduled AND NOT s.expired), 0)::bigint AS available,
-       coalesce(sum(s.held) FILTER (WHERE NOT s.scheduled AND NOT s.expired), 0)::bigint AS held
+       coalesce(sum(s.held) FILTER (WHERE NOT s.scheduled AND NOT s.expired), 0)::bigint AS held,
+       statement_timestamp()::timestamptz AS asked_at
   FROM shelf s;
 
 -- name: FindCode :one
@@ -62,3 +64,12 @@ SELECT c.lot::int AS lot, c.seq::bigint AS seq, coalesce(c.code, '')::text AS co
        c.issued_at::timestamptz AS issued_at, c.valid_from::timestamptz AS valid_from, c.valid_until::timestamptz AS valid_until,
        coalesce(c.withheld, '')::text AS withheld, statement_timestamp()::timestamptz AS asked_at
   FROM issued_after(@pool::int, @lot::int, @seq::bigint, @at_most::int) AS c;
+
+-- name: WithheldAfter :many
+SELECT c.lot::int AS lot, c.seq::bigint AS seq, coalesce(c.code, '')::text AS code,
+       c.issue_start::timestamptz AS issue_start, c.issue_end::timestamptz AS issue_end,
+       c.available_from::timestamptz AS available_from, c.available_till::timestamptz AS available_till,
+       c.times::bigint AS times, coalesce(c.request_id, '')::text AS request_id, coalesce(c.customer_id, '')::text AS customer_id,
+       c.issued_at::timestamptz AS issued_at, c.valid_from::timestamptz AS valid_from, c.valid_until::timestamptz AS valid_until,
+       coalesce(c.withheld, '')::text AS withheld, statement_timestamp()::timestamptz AS asked_at
+  FROM withheld_after(@pool::int, @multi_use::boolean, @lot::int, @seq::bigint, @at_most::int) AS c;

@@ -11,6 +11,36 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 )
 
+const BlockedOf = `-- name: BlockedOf :many
+SELECT seq FROM blocks WHERE pool = $1 AND lot = $2 ORDER BY seq
+`
+
+type BlockedOfParams struct {
+	Pool int32
+	Lot  int32
+}
+
+// The blocked codes of a multi-use lot.
+func (q *Queries) BlockedOf(ctx context.Context, arg BlockedOfParams) ([]int64, error) {
+	rows, err := q.db.Query(ctx, BlockedOf, arg.Pool, arg.Lot)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []int64
+	for rows.Next() {
+		var seq int64
+		if err := rows.Scan(&seq); err != nil {
+			return nil, err
+		}
+		items = append(items, seq)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const Claim = `-- name: Claim :one
 
 INSERT INTO partitions (stream, number, epoch, worker, next_offset)
@@ -323,6 +353,17 @@ func (q *Queries) FreeLater(ctx context.Context, arg FreeLaterParams) (int64, er
 	var free int64
 	err := row.Scan(&free)
 	return free, err
+}
+
+const Gate = `-- name: Gate :one
+SELECT coalesce(gate, '')::text AS reason FROM service
+`
+
+func (q *Queries) Gate(ctx context.Context) (string, error) {
+	row := q.db.QueryRow(ctx, Gate)
+	var reason string
+	err := row.Scan(&reason)
+	return reason, err
 }
 
 const GiveBack = `-- name: GiveBack :exec

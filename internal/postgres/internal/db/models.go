@@ -59,6 +59,19 @@ type CodeUse struct {
 	Uses int64
 }
 
+type Crossing struct {
+	Pool        int32
+	LowNo       int64
+	FromState   string
+	ToState     string
+	Kind        string
+	At          pgtype.Timestamptz
+	Remaining   int64
+	Threshold   *int64
+	PerMinute   float64
+	ExhaustedAt pgtype.Timestamptz
+}
+
 type CustomerCode struct {
 	IssuedAt   pgtype.Timestamptz
 	Seq        int64
@@ -116,6 +129,7 @@ type History struct {
 	Changes  []byte
 	Version  int64
 	Revision int64
+	Staff    *int32
 }
 
 type Import struct {
@@ -244,6 +258,16 @@ type LotChange struct {
 	Withdrawn int64
 }
 
+type Notification struct {
+	Pool    int32
+	LowNo   int64
+	Kind    string
+	Staff   int32
+	Channel string
+	StaffID string
+	At      pgtype.Timestamptz
+}
+
 type Outbox struct {
 	No          int64
 	Topic       string
@@ -299,6 +323,12 @@ type Pool struct {
 	IssueEnd                   pgtype.Timestamptz
 	RedemptionLimit            *int64
 	RedemptionLimitPerCustomer *int64
+}
+
+type PoolsInUse struct {
+	Worker string
+	At     pgtype.Timestamptz
+	Pools  []int32
 }
 
 type Redemption struct {
@@ -367,6 +397,35 @@ type Service struct {
 	One        bool
 	Partitions int32
 	Gate       *string
+	StaffNo    int64
+}
+
+type Staff struct {
+	Staff       int32
+	ID          string
+	Name        string
+	Email       string
+	Active      bool
+	CreatedAt   pgtype.Timestamptz
+	ActiveSince pgtype.Timestamptz
+}
+
+type StockWatch struct {
+	Pool     int32
+	State    string
+	LowNo    int64
+	ToldLow  int64
+	ToldOut  int64
+	SeenLeft *int64
+	SampleAt []pgtype.Timestamptz
+	Samples  []int64
+}
+
+type Subscription struct {
+	Staff     int32
+	Campaign  *int32
+	Pool      *int32
+	CreatedAt pgtype.Timestamptz
 }
 
 type Unlisted struct {

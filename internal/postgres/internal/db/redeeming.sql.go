@@ -11,7 +11,17 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 )
 
+const CloseGateFor = `-- name: CloseGateFor :exec
+UPDATE service SET gate = coalesce(gate, $1::text)
+`
+
+func (q *Queries) CloseGateFor(ctx context.Context, reason string) error {
+	_, err := q.db.Exec(ctx, CloseGateFor, reason)
+	return err
+}
+
 const CodePlaces = `-- name: CodePlaces :many
+
 SELECT p.idx::int AS idx, p.lot::int AS lot, p.seq::bigint AS seq FROM code_places($1::int[], $2::text[]) AS p
 `
 
@@ -26,6 +36,8 @@ type CodePlacesRow struct {
 	Seq int64
 }
 
+// Redemptions. Locks in the order: names, pools, runs, codes, redemptions; what a
+// lock guards is read in a later statement.
 func (q *Queries) CodePlaces(ctx context.Context, arg CodePlacesParams) ([]CodePlacesRow, error) {
 	rows, err := q.db.Query(ctx, CodePlaces, arg.Pools, arg.Codes)
 	if err != nil {
@@ -185,20 +197,6 @@ func (q *Queries) FirstAnswers(ctx context.Context, arg FirstAnswersParams) ([]F
 	return items, nil
 }
 
-const Gate = `-- name: Gate :one
-
-SELECT coalesce(gate, '')::text FROM service
-`
-
-// Redemptions. Locks in the order: names, pools, runs, codes, redemptions; what a
-// lock guards is read in a later statement.
-func (q *Queries) Gate(ctx context.Context) (string, error) {
-	row := q.db.QueryRow(ctx, Gate)
-	var column_1 string
-	err := row.Scan(&column_1)
-	return column_1, err
-}
-
 const GeneratedPlaces = `-- name: GeneratedPlaces :many
 SELECT p.idx::int AS idx, p.lot::int AS lot, p.seq::bigint AS seq
   FROM generated_places($1::int[], $2::uuid[], $3::bigint[]) AS p
@@ -334,6 +332,112 @@ func (q *Queries) PruneRefusedRedemptions(ctx context.Context, atMost int32) (in
 	return result.RowsAffected(), nil
 }
 
+const RedeemedAfter = `-- name: RedeemedAfter :many
+SELECT c.lot::int AS lot, c.seq::bigint AS seq, coalesce(c.code, '')::text AS code,
+       c.issue_start::timestamptz AS issue_start, c.issue_end::timestamptz AS issue_end,
+       c.available_from::timestamptz AS available_from, c.available_till::timestamptz AS available_till,
+       c.times::bigint AS times, coalesce(c.request_id, '')::text AS request_id, coalesce(c.customer_id, '')::text AS customer_id,
+       c.issued_at::timestamptz AS issued_at, c.valid_from::timestamptz AS valid_from, c.valid_until::timestamptz AS valid_until,
+       coalesce(c.withheld, '')::text AS withheld, statement_timestamp()::timestamptz AS asked_at
+  FROM redeemed_after($1::int, $2::int, $3::bigint, $4::int) AS c
+`
+
+type RedeemedAfterParams struct {
+	Pool   int32
+	Lot    int32
+	Seq    int64
+	AtMost int32
+}
+
+type RedeemedAfterRow struct {
+	Lot           int32
+	Seq           int64
+	Code          string
+	IssueStart    pgtype.Timestamptz
+	IssueEnd      pgtype.Timestamptz
+	AvailableFrom pgtype.Timestamptz
+	AvailableTill pgtype.Timestamptz
+	Times         int64
+	RequestID     string
+	CustomerID    string
+	IssuedAt      pgtype.Timestamptz
+	ValidFrom     pgtype.Timestamptz
+	ValidUntil    pgtype.Timestamptz
+	Withheld      string
+	AskedAt       pgtype.Timestamptz
+}
+
+func (q *Queries) RedeemedAfter(ctx context.Context, arg RedeemedAfterParams) ([]RedeemedAfterRow, error) {
+	rows, err := q.db.Query(ctx, RedeemedAfter,
+		arg.Pool,
+		arg.Lot,
+		arg.Seq,
+		arg.AtMost,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []RedeemedAfterRow
+	for rows.Next() {
+		var i RedeemedAfterRow
+		if err := rows.Scan(
+			&i.Lot,
+			&i.Seq,
+			&i.Code,
+			&i.IssueStart,
+			&i.IssueEnd,
+			&i.AvailableFrom,
+			&i.AvailableTill,
+			&i.Times,
+			&i.RequestID,
+			&i.CustomerID,
+			&i.IssuedAt,
+			&i.ValidFrom,
+			&i.ValidUntil,
+			&i.Withheld,
+			&i.AskedAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const RedeemedOf = `-- name: RedeemedOf :many
+SELECT r.idx::int AS idx FROM redeemed_of($1::int, $2::int[], $3::bigint[]) AS r(idx)
+`
+
+type RedeemedOfParams struct {
+	Pool int32
+	Lots []int32
+	Seqs []int64
+}
+
+func (q *Queries) RedeemedOf(ctx context.Context, arg RedeemedOfParams) ([]int32, error) {
+	rows, err := q.db.Query(ctx, RedeemedOf, arg.Pool, arg.Lots, arg.Seqs)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []int32
+	for rows.Next() {
+		var idx int32
+		if err := rows.Scan(&idx); err != nil {
+			return nil, err
+		}
+		items = append(items, idx)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const RedemptionFacts = `-- name: RedemptionFacts :many
 SELECT f.idx::int AS idx, f.available_from::timestamptz AS available_from, f.available_till::timestamptz AS available_till,
        f.issued_at::timestamptz AS issued_at, f.valid_from::timestamptz AS valid_from, f.valid_until::timestamptz AS valid_until,
@@ -395,6 +499,64 @@ func (q *Queries) RedemptionFacts(ctx context.Context, arg RedemptionFactsParams
 			&i.Redeemed,
 			&i.Uses,
 			&i.UsesBy,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const RedemptionsOf = `-- name: RedemptionsOf :many
+SELECT r.redemption_id, coalesce(r.customer_id, '')::text AS customer_id, coalesce(r.order_id, '')::text AS order_id,
+       r.decided_at, r.external, r.rolled_back_at, coalesce(r.rolled_back_by, '')::text AS rolled_back_by
+  FROM (SELECT pool, redemption_id, code, lot, seq, customer_id, order_id, occurred_at, context, issued_to, decided_at, reason, external, checked, multi_use, rolled_back_at, rolled_back_by FROM redemptions r WHERE r.pool = $1 AND r.lot = $2 AND r.seq = $3 AND r.reason = 0 ORDER BY r.decided_at DESC LIMIT $4) r
+ ORDER BY r.decided_at
+`
+
+type RedemptionsOfParams struct {
+	Pool   int32
+	Lot    *int32
+	Seq    *int64
+	AtMost int32
+}
+
+type RedemptionsOfRow struct {
+	RedemptionID string
+	CustomerID   string
+	OrderID      string
+	DecidedAt    pgtype.Timestamptz
+	External     bool
+	RolledBackAt pgtype.Timestamptz
+	RolledBackBy string
+}
+
+// The newest redemptions of a code, the oldest of them first.
+func (q *Queries) RedemptionsOf(ctx context.Context, arg RedemptionsOfParams) ([]RedemptionsOfRow, error) {
+	rows, err := q.db.Query(ctx, RedemptionsOf,
+		arg.Pool,
+		arg.Lot,
+		arg.Seq,
+		arg.AtMost,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []RedemptionsOfRow
+	for rows.Next() {
+		var i RedemptionsOfRow
+		if err := rows.Scan(
+			&i.RedemptionID,
+			&i.CustomerID,
+			&i.OrderID,
+			&i.DecidedAt,
+			&i.External,
+			&i.RolledBackAt,
+			&i.RolledBackBy,
 		); err != nil {
 			return nil, err
 		}
@@ -480,6 +642,24 @@ func (q *Queries) RollBackRedemption(ctx context.Context, arg RollBackRedemption
 		arg.Actor,
 	)
 	var column_1 bool
+	err := row.Scan(&column_1)
+	return column_1, err
+}
+
+const UsesOf = `-- name: UsesOf :one
+SELECT coalesce((SELECT u.uses FROM code_uses u WHERE u.pool = $1 AND u.lot = $2 AND u.seq = $3), 0)::bigint
+`
+
+type UsesOfParams struct {
+	Pool int32
+	Lot  int32
+	Seq  int64
+}
+
+// How often a code for many uses was redeemed.
+func (q *Queries) UsesOf(ctx context.Context, arg UsesOfParams) (int64, error) {
+	row := q.db.QueryRow(ctx, UsesOf, arg.Pool, arg.Lot, arg.Seq)
+	var column_1 int64
 	err := row.Scan(&column_1)
 	return column_1, err
 }

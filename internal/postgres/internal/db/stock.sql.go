@@ -251,10 +251,12 @@ WITH taken AS (
 SELECT coalesce(sum(s.size), 0)::bigint AS total,
        coalesce(sum(s.issued), 0)::bigint AS issued,
        coalesce(sum(s.withdrawn), 0)::bigint AS withdrawn,
+       (SELECT coalesce(sum(n.redeemed), 0) FROM redemption_counts n WHERE n.pool = $1)::bigint AS redeemed,
        coalesce(sum(s.unissued) FILTER (WHERE s.expired), 0)::bigint AS expired,
        coalesce(sum(s.unissued) FILTER (WHERE s.scheduled AND NOT s.expired), 0)::bigint AS scheduled,
        coalesce(sum(s.unissued) FILTER (WHERE NOT s.scheduled AND NOT s.expired), 0)::bigint AS available,
-       coalesce(sum(s.held) FILTER (WHERE NOT s.scheduled AND NOT s.expired), 0)::bigint AS held
+       coalesce(sum(s.held) FILTER (WHERE NOT s.scheduled AND NOT s.expired), 0)::bigint AS held,
+       statement_timestamp()::timestamptz AS asked_at
   FROM shelf s
 `
 
@@ -262,10 +264,12 @@ type StockRow struct {
 	Total     int64
 	Issued    int64
 	Withdrawn int64
+	Redeemed  int64
 	Expired   int64
 	Scheduled int64
 	Available int64
 	Held      int64
+	AskedAt   pgtype.Timestamptz
 }
 
 // What is left and what became of it.
@@ -280,10 +284,90 @@ func (q *Queries) Stock(ctx context.Context, pool int32) (StockRow, error) {
 		&i.Total,
 		&i.Issued,
 		&i.Withdrawn,
+		&i.Redeemed,
 		&i.Expired,
 		&i.Scheduled,
 		&i.Available,
 		&i.Held,
+		&i.AskedAt,
 	)
 	return i, err
+}
+
+const WithheldAfter = `-- name: WithheldAfter :many
+SELECT c.lot::int AS lot, c.seq::bigint AS seq, coalesce(c.code, '')::text AS code,
+       c.issue_start::timestamptz AS issue_start, c.issue_end::timestamptz AS issue_end,
+       c.available_from::timestamptz AS available_from, c.available_till::timestamptz AS available_till,
+       c.times::bigint AS times, coalesce(c.request_id, '')::text AS request_id, coalesce(c.customer_id, '')::text AS customer_id,
+       c.issued_at::timestamptz AS issued_at, c.valid_from::timestamptz AS valid_from, c.valid_until::timestamptz AS valid_until,
+       coalesce(c.withheld, '')::text AS withheld, statement_timestamp()::timestamptz AS asked_at
+  FROM withheld_after($1::int, $2::boolean, $3::int, $4::bigint, $5::int) AS c
+`
+
+type WithheldAfterParams struct {
+	Pool     int32
+	MultiUse bool
+	Lot      int32
+	Seq      int64
+	AtMost   int32
+}
+
+type WithheldAfterRow struct {
+	Lot           int32
+	Seq           int64
+	Code          string
+	IssueStart    pgtype.Timestamptz
+	IssueEnd      pgtype.Timestamptz
+	AvailableFrom pgtype.Timestamptz
+	AvailableTill pgtype.Timestamptz
+	Times         int64
+	RequestID     string
+	CustomerID    string
+	IssuedAt      pgtype.Timestamptz
+	ValidFrom     pgtype.Timestamptz
+	ValidUntil    pgtype.Timestamptz
+	Withheld      string
+	AskedAt       pgtype.Timestamptz
+}
+
+func (q *Queries) WithheldAfter(ctx context.Context, arg WithheldAfterParams) ([]WithheldAfterRow, error) {
+	rows, err := q.db.Query(ctx, WithheldAfter,
+		arg.Pool,
+		arg.MultiUse,
+		arg.Lot,
+		arg.Seq,
+		arg.AtMost,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []WithheldAfterRow
+	for rows.Next() {
+		var i WithheldAfterRow
+		if err := rows.Scan(
+			&i.Lot,
+			&i.Seq,
+			&i.Code,
+			&i.IssueStart,
+			&i.IssueEnd,
+			&i.AvailableFrom,
+			&i.AvailableTill,
+			&i.Times,
+			&i.RequestID,
+			&i.CustomerID,
+			&i.IssuedAt,
+			&i.ValidFrom,
+			&i.ValidUntil,
+			&i.Withheld,
+			&i.AskedAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
