@@ -52,6 +52,8 @@ const (
 	piece = 200
 	// patience is how long whoever asks for an erasure waits for it.
 	patience = 10 * time.Second
+	// kafkaTime bounds the wait for what Kafka says before anything begins.
+	kafkaTime = 4 * time.Second
 	// settled is how often is looked whether all is published.
 	settled = 50 * time.Millisecond
 	// left is how old an erasure is that nobody waits for any more.
@@ -65,19 +67,19 @@ type Eraser struct {
 	store  Store
 	topics Topics
 	log    zerolog.Logger
-	rows   *prometheus.CounterVec
+	ended  *prometheus.CounterVec
 }
 
 // NewEraser returns an eraser that registers its metrics at reg.
 func NewEraser(store Store, topics Topics, log zerolog.Logger, reg prometheus.Registerer) *Eraser {
 	e := &Eraser{
 		store: store, topics: topics, log: log.With().Str("component", "customers").Logger(),
-		rows: prometheus.NewCounterVec(prometheus.CounterOpts{
+		ended: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "promopool_customers_erased_total", Help: "Customers that this process has erased, by how it ended: asked, when whoever asked was told of the end; resumed, when nobody waited any more."}, []string{"how"}),
 	}
-	reg.MustRegister(e.rows)
+	reg.MustRegister(e.ended)
 	for _, how := range []string{asked, resumed} {
-		e.rows.WithLabelValues(how)
+		e.ended.WithLabelValues(how)
 	}
 	return e
 }
@@ -95,8 +97,11 @@ func (e *Eraser) Erase(ctx context.Context, who domain.Actor, customer string) (
 	if domain.IsPseudonym(customer) {
 		return done, nil, domain.ErrPseudonym
 	}
-	if held, err = e.topics.Held(ctx); err != nil {
-		return done, nil, fmt.Errorf("%w: %w", domain.ErrAway, err)
+	asking, cancel := context.WithTimeout(ctx, kafkaTime)
+	held, err = e.topics.Held(asking)
+	cancel()
+	if err != nil {
+		return done, nil, fmt.Errorf("%w: %w", domain.ErrTopicsAway, err)
 	}
 	begun, err := e.store.BeginErasure(ctx, who, customer)
 	if err != nil {
@@ -106,7 +111,7 @@ func (e *Eraser) Erase(ctx context.Context, who domain.Actor, customer string) (
 	defer cancel()
 	switch err := e.work(working, begun); {
 	case err == nil:
-		e.rows.WithLabelValues(asked).Inc()
+		e.ended.WithLabelValues(asked).Inc()
 		e.log.Info().Int64("erasure", begun.No).Str("actor", string(who)).Msg("customer erased")
 	case !errors.Is(err, context.DeadlineExceeded):
 		e.log.Warn().Err(err).Int64("erasure", begun.No).Msg("erase customer, will go on later")
@@ -211,7 +216,7 @@ func (e *Eraser) resume(ctx context.Context, x domain.Erasure) error {
 	err := e.work(working, x)
 	switch {
 	case err == nil:
-		e.rows.WithLabelValues(resumed).Inc()
+		e.ended.WithLabelValues(resumed).Inc()
 		e.log.Info().Int64("erasure", x.No).Str("actor", string(x.Actor)).Msg("customer erased")
 	case errors.Is(err, context.DeadlineExceeded) || errors.Is(err, domain.ErrNotFound):
 		return nil

@@ -128,7 +128,7 @@ func TestEraseWithoutKafka(t *testing.T) {
 	t.Parallel()
 	b := newBureau(t, 100)
 	b.cluster.away.Store(true)
-	if _, _, err := b.Erase(t.Context(), "test", "ann-4711"); !errors.Is(err, domain.ErrAway) || b.number("SELECT count(*) FROM erasures") != 0 {
+	if _, _, err := b.Erase(t.Context(), "test", "ann-4711"); !errors.Is(err, domain.ErrTopicsAway) || b.number("SELECT count(*) FROM erasures") != 0 {
 		t.Errorf("Kafka is away: %v", err)
 	}
 	b.cluster.away.Store(false)

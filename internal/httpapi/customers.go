@@ -21,8 +21,8 @@ type Customers interface {
 type Erasing interface {
 	// Erase erases a customer, or as much as it gets done in some seconds: the rest
 	// goes on by itself, and to ask again tells how far it is. held are the topics
-	// that still name the customer. domain.ErrPseudonym, and as of a change of the
-	// store domain.ErrAway and domain.ErrUnsure.
+	// that still name the customer. domain.ErrPseudonym, domain.ErrTopicsAway, and as
+	// of a change of the store domain.ErrAway and domain.ErrUnsure.
 	Erase(ctx context.Context, who domain.Actor, customer string) (e domain.Erasure, held []domain.Held, err error)
 }
 

@@ -20,8 +20,11 @@ type shredder struct{ store *postgres.Store }
 
 func (s shredder) Erase(ctx context.Context, who domain.Actor, customer string) (domain.Erasure, []domain.Held, error) {
 	held := []domain.Held{{Topic: "requests", Until: time.Now().AddDate(0, 0, 1)}, {Topic: "outcomes"}}
-	if domain.IsPseudonym(customer) {
+	switch {
+	case domain.IsPseudonym(customer):
 		return domain.Erasure{}, nil, domain.ErrPseudonym
+	case customer == "kafka is away":
+		return domain.Erasure{}, nil, domain.ErrTopicsAway
 	}
 	open, err := s.store.OpenErasures(ctx, 0)
 	if err != nil {
@@ -105,6 +108,9 @@ func TestCustomerPages(t *testing.T) {
 	for _, id := range []string{"%00", "%FF", fmt.Sprintf("%0201d", 1)} {
 		s.Want(404, "GET", "/v1/customers/"+id+"/codes", "")
 		s.Want(404, "DELETE", "/v1/customers/"+id, "")
+	}
+	if got := s.Want(503, "DELETE", "/v1/customers/kafka%20is%20away", ""); got.Get("detail") != domain.ErrTopicsAway.Error() || got.Header.Get("Retry-After") == "" {
+		t.Errorf("got %s", got.body)
 	}
 	// What erased customers are called is nobody's id.
 	s.Want(404, "DELETE", "/v1/customers/"+domain.NewPseudonyms(make([]byte, 32)).Customer("x"), "")

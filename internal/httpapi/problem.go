@@ -114,6 +114,7 @@ var meanings = []struct {
 	{domain.ErrState, wrongState, "a draft can be launched or deleted, an active pool archived: read the pool to see what it is"},
 	{domain.ErrStale, stale, ""},
 	{domain.ErrInUse, inUse, "delete or move its pools first"},
+	{domain.ErrTopicsAway, unavailable, domain.ErrTopicsAway.Error()},
 	{domain.ErrAway, unavailable, domain.ErrAway.Error()},
 	{domain.ErrUnsure, unsure, domain.ErrUnsure.Error()},
 }
@@ -158,7 +159,7 @@ func (a *api) fail(w http.ResponseWriter, r *http.Request, err error) {
 	case p.Status == unavailable.status:
 		a.Log.Warn().Err(err).Str("route", routeOf(r)).Msg("answer request, the client may try again")
 	}
-	if errors.Is(err, domain.ErrAway) {
+	if errors.Is(err, domain.ErrAway) || errors.Is(err, domain.ErrTopicsAway) {
 		w.Header().Set("Retry-After", "1")
 	}
 	write(w, p.Status, "application/problem+json", p)

@@ -1,12 +1,6 @@
 -- Codes by customer, listed behind issuing; and customers that are erased.
 -- +goose Up
 
--- Calls that are under way go on with commit_batches as it was, and would not say what
--- they have issued: those that have begun end first, the others are fenced.
-SET LOCAL lock_timeout = '30s';
-LOCK TABLE service IN ACCESS EXCLUSIVE MODE;
-UPDATE partitions SET epoch = epoch + 1;
-
 -- Issued places that customer_codes does not list yet: stretches of lots, some of
 -- whose places may never have been issued. Written by who issues, in the same
 -- transaction, and gone in the one that lists them. sketch says which customers
@@ -25,15 +19,6 @@ ALTER TABLE unlisted
     ALTER COLUMN pools SET STORAGE EXTERNAL, ALTER COLUMN lots SET STORAGE EXTERNAL,
     ALTER COLUMN firsts SET STORAGE EXTERNAL, ALTER COLUMN counts SET STORAGE EXTERNAL,
     ALTER COLUMN sketch SET STORAGE EXTERNAL;
-
--- What was issued so far: where no run has anything left to issue.
-INSERT INTO unlisted (at, pools, lots, firsts, counts)
-SELECT clock_timestamp(), ARRAY[g.pool], ARRAY[g.lot], ARRAY[g.first], ARRAY[g.till - g.first]
-  FROM (SELECT r.pool, r.lot, coalesce(lag(r.hi) OVER (PARTITION BY r.pool, r.lot ORDER BY r.lo), 0) AS first, r.next AS till FROM runs r
-        UNION ALL
-        SELECT l.pool, l.lot, coalesce((SELECT max(r.hi) FROM runs r WHERE r.pool = l.pool AND r.lot = l.lot), 0), l.size FROM lots l) g
- WHERE g.first < g.till
- ORDER BY g.pool, g.lot, g.first;
 
 -- The codes of customers, with those that are erased under their pseudonyms. In
 -- volumes of about a million codes, so that listing stays in a part of the index
@@ -106,85 +91,6 @@ CREATE FUNCTION may_hold(p_sketch bytea, p_a bigint, p_b bigint) RETURNS boolean
 RETURN p_sketch IS NULL
     OR get_bit(p_sketch, p_a % (8 * octet_length(p_sketch))) = 1 AND get_bit(p_sketch, (p_a + p_b) % (8 * octet_length(p_sketch))) = 1
        AND get_bit(p_sketch, (p_a + 2 * p_b) % (8 * octet_length(p_sketch))) = 1 AND get_bit(p_sketch, (p_a + 3 * p_b) % (8 * octet_length(p_sketch))) = 1;
--- +goose StatementEnd
-
-DROP FUNCTION commit_batches(timestamptz, int[], bigint[], bigint[], bigint[], bigint[], bytea[], text[],
-    int[], int[], bigint[], int[], bigint[], bigint[], bigint[], timestamptz[], timestamptz[], int[], int[], text[], text[], bytea[]);
-
--- +goose StatementBegin
--- As before, and says what is to be listed. The program of the version before gives
--- no sketch.
-CREATE FUNCTION commit_batches(
-    p_now timestamptz,
-    b_partition int[], b_epoch bigint[], b_no bigint[], b_first bigint[], b_end bigint[], b_verdicts bytea[], b_evidence text[],
-    r_pool int[], r_lot int[], r_lo bigint[], r_partition int[], r_next bigint[], r_grant bigint[], r_take bigint[],
-    r_from timestamptz[], r_until timestamptz[],
-    i_run int[], i_at int[], i_request text[], i_customer text[], i_context bytea[],
-    p_sketch bytea DEFAULT NULL
-) RETURNS void LANGUAGE plpgsql
-SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_bitmapscan = off SET jit = off
-SET plan_cache_mode = force_generic_plan
-AS $$
-DECLARE
-    n bigint := 0;
-    used_up bigint := 0;
-BEGIN
-    PERFORM enter(b_partition, b_epoch);
-
-    -- Lock in the order of the key; check and move in a later statement.
-    PERFORM 1
-       FROM unnest(r_pool, r_lot, r_lo) WITH ORDINALITY AS c(pool, lot, lo, at)
-      CROSS JOIN LATERAL (SELECT 1 FROM runs r WHERE r.pool = c.pool AND r.lot = c.lot AND r.lo = c.lo FOR UPDATE) r;
-    IF 0 = ANY (r_partition) THEN
-        WITH gone AS (
-            DELETE FROM runs r
-             USING unnest(r_pool, r_lot, r_lo, r_partition, r_next, r_grant, r_take) AS c(pool, lot, lo, partition, next, grant_no, take)
-             WHERE r.pool = c.pool AND r.lot = c.lot AND r.lo = c.lo AND c.partition = 0 AND r.partition IS NULL
-               AND r.next = c.next AND r.grant_no = c.grant_no AND c.next + c.take = r.hi
-            RETURNING r.pool, r.lot, r.hi - r.lo AS codes
-        ), folded AS (
-            UPDATE lots l SET done = l.done + g.codes
-              FROM (SELECT pool, lot, sum(codes) AS codes FROM gone GROUP BY pool, lot) g
-             WHERE l.pool = g.pool AND l.lot = g.lot
-        )
-        SELECT count(*) INTO used_up FROM gone;
-    END IF;
-    IF used_up < cardinality(r_pool) THEN
-        -- "partition =" would lure the planner to runs_held_idx.
-        UPDATE runs r SET next = r.next + c.take
-          FROM unnest(r_pool, r_lot, r_lo, r_partition, r_next, r_grant, r_take) AS c(pool, lot, lo, partition, next, grant_no, take)
-         WHERE r.pool = c.pool AND r.lot = c.lot AND r.lo = c.lo
-           AND r.partition IS NOT DISTINCT FROM nullif(c.partition, 0)
-           AND r.next = c.next AND r.grant_no = c.grant_no AND c.next + c.take <= r.hi;
-        GET DIAGNOSTICS n = ROW_COUNT;
-    END IF;
-    IF used_up + n <> cardinality(r_pool) THEN
-        RAISE EXCEPTION USING ERRCODE = 'PP002', MESSAGE = 'cursor moved: the codes in hand are no longer ours';
-    END IF;
-
-    PERFORM 1 FROM partitions p WHERE p.partition = ANY (b_partition) ORDER BY p.partition FOR UPDATE;
-    UPDATE partitions p SET batch_no = p.batch_no + 1, next_offset = greatest(p.next_offset, m.end_offset)
-      FROM unnest(b_partition, b_epoch, b_no, b_end) AS m(partition, epoch, batch_no, end_offset)
-     WHERE p.partition = m.partition AND p.epoch = m.epoch AND p.batch_no = m.batch_no;
-    GET DIAGNOSTICS n = ROW_COUNT;
-    IF n <> cardinality(b_partition) THEN
-        RAISE EXCEPTION USING ERRCODE = 'PP001', MESSAGE = 'fenced: another worker has taken the partition over';
-    END IF;
-    IF clock_timestamp() >= p_now + interval '1 second' THEN
-        RAISE EXCEPTION USING ERRCODE = 'PP003', MESSAGE = 'stale: the decision is older than a second';
-    END IF;
-
-    INSERT INTO issuances (pool, lot, seq, issued_at, valid_from, valid_until, request_id, customer_id, context)
-    SELECT r_pool[i.run], r_lot[i.run], r_next[i.run] + i.at, p_now, r_from[i.run], r_until[i.run], i.request, i.customer, i.context
-      FROM unnest(i_run, i_at, i_request, i_customer, i_context) AS i(run, at, request, customer, context);
-    IF cardinality(i_run) > 0 THEN
-        INSERT INTO unlisted (at, pools, lots, firsts, counts, sketch) VALUES (p_now, r_pool, r_lot, r_next, r_take, p_sketch);
-    END IF;
-
-    INSERT INTO batches (partition, first_offset, end_offset, decided_at, verdicts, evidence)
-    SELECT b.partition, b.first_offset, b.end_offset, p_now, nullif(b.verdicts, ''), nullif(b.evidence, '')::jsonb
-      FROM unnest(b_partition, b_first, b_end, b_verdicts, b_evidence) AS b(partition, first_offset, end_offset, verdicts, evidence);
-END $$;
 -- +goose StatementEnd
 
 -- +goose StatementBegin
@@ -415,5 +321,99 @@ BEGIN
     GET DIAGNOSTICS m = ROW_COUNT;
     UPDATE erasures SET redemptions = redemptions + n + m WHERE erasure = p_erasure;
     RETURN n + m;
+END $$;
+-- +goose StatementEnd
+
+-- Calls that are under way go on with commit_batches as it was, and would not say what
+-- they have issued: those that have begun end first, the others are fenced.
+SET LOCAL lock_timeout = '30s';
+LOCK TABLE service IN ACCESS EXCLUSIVE MODE;
+UPDATE partitions SET epoch = epoch + 1;
+
+-- What was issued so far: where no run has anything left to issue.
+INSERT INTO unlisted (at, pools, lots, firsts, counts)
+SELECT clock_timestamp(), ARRAY[g.pool], ARRAY[g.lot], ARRAY[g.first], ARRAY[g.till - g.first]
+  FROM (SELECT r.pool, r.lot, coalesce(lag(r.hi) OVER (PARTITION BY r.pool, r.lot ORDER BY r.lo), 0) AS first, r.next AS till FROM runs r
+        UNION ALL
+        SELECT l.pool, l.lot, coalesce((SELECT max(r.hi) FROM runs r WHERE r.pool = l.pool AND r.lot = l.lot), 0), l.size FROM lots l) g
+ WHERE g.first < g.till
+ ORDER BY g.pool, g.lot, g.first;
+
+DROP FUNCTION commit_batches(timestamptz, int[], bigint[], bigint[], bigint[], bigint[], bytea[], text[],
+    int[], int[], bigint[], int[], bigint[], bigint[], bigint[], timestamptz[], timestamptz[], int[], int[], text[], text[], bytea[]);
+
+-- +goose StatementBegin
+-- As before, and says what is to be listed. The program of the version before gives
+-- no sketch.
+CREATE FUNCTION commit_batches(
+    p_now timestamptz,
+    b_partition int[], b_epoch bigint[], b_no bigint[], b_first bigint[], b_end bigint[], b_verdicts bytea[], b_evidence text[],
+    r_pool int[], r_lot int[], r_lo bigint[], r_partition int[], r_next bigint[], r_grant bigint[], r_take bigint[],
+    r_from timestamptz[], r_until timestamptz[],
+    i_run int[], i_at int[], i_request text[], i_customer text[], i_context bytea[],
+    p_sketch bytea DEFAULT NULL
+) RETURNS void LANGUAGE plpgsql
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_bitmapscan = off SET jit = off
+SET plan_cache_mode = force_generic_plan
+AS $$
+DECLARE
+    n bigint := 0;
+    used_up bigint := 0;
+BEGIN
+    PERFORM enter(b_partition, b_epoch);
+
+    -- Lock in the order of the key; check and move in a later statement.
+    PERFORM 1
+       FROM unnest(r_pool, r_lot, r_lo) WITH ORDINALITY AS c(pool, lot, lo, at)
+      CROSS JOIN LATERAL (SELECT 1 FROM runs r WHERE r.pool = c.pool AND r.lot = c.lot AND r.lo = c.lo FOR UPDATE) r;
+    IF 0 = ANY (r_partition) THEN
+        WITH gone AS (
+            DELETE FROM runs r
+             USING unnest(r_pool, r_lot, r_lo, r_partition, r_next, r_grant, r_take) AS c(pool, lot, lo, partition, next, grant_no, take)
+             WHERE r.pool = c.pool AND r.lot = c.lot AND r.lo = c.lo AND c.partition = 0 AND r.partition IS NULL
+               AND r.next = c.next AND r.grant_no = c.grant_no AND c.next + c.take = r.hi
+            RETURNING r.pool, r.lot, r.hi - r.lo AS codes
+        ), folded AS (
+            UPDATE lots l SET done = l.done + g.codes
+              FROM (SELECT pool, lot, sum(codes) AS codes FROM gone GROUP BY pool, lot) g
+             WHERE l.pool = g.pool AND l.lot = g.lot
+        )
+        SELECT count(*) INTO used_up FROM gone;
+    END IF;
+    IF used_up < cardinality(r_pool) THEN
+        -- "partition =" would lure the planner to runs_held_idx.
+        UPDATE runs r SET next = r.next + c.take
+          FROM unnest(r_pool, r_lot, r_lo, r_partition, r_next, r_grant, r_take) AS c(pool, lot, lo, partition, next, grant_no, take)
+         WHERE r.pool = c.pool AND r.lot = c.lot AND r.lo = c.lo
+           AND r.partition IS NOT DISTINCT FROM nullif(c.partition, 0)
+           AND r.next = c.next AND r.grant_no = c.grant_no AND c.next + c.take <= r.hi;
+        GET DIAGNOSTICS n = ROW_COUNT;
+    END IF;
+    IF used_up + n <> cardinality(r_pool) THEN
+        RAISE EXCEPTION USING ERRCODE = 'PP002', MESSAGE = 'cursor moved: the codes in hand are no longer ours';
+    END IF;
+
+    PERFORM 1 FROM partitions p WHERE p.partition = ANY (b_partition) ORDER BY p.partition FOR UPDATE;
+    UPDATE partitions p SET batch_no = p.batch_no + 1, next_offset = greatest(p.next_offset, m.end_offset)
+      FROM unnest(b_partition, b_epoch, b_no, b_end) AS m(partition, epoch, batch_no, end_offset)
+     WHERE p.partition = m.partition AND p.epoch = m.epoch AND p.batch_no = m.batch_no;
+    GET DIAGNOSTICS n = ROW_COUNT;
+    IF n <> cardinality(b_partition) THEN
+        RAISE EXCEPTION USING ERRCODE = 'PP001', MESSAGE = 'fenced: another worker has taken the partition over';
+    END IF;
+    IF clock_timestamp() >= p_now + interval '1 second' THEN
+        RAISE EXCEPTION USING ERRCODE = 'PP003', MESSAGE = 'stale: the decision is older than a second';
+    END IF;
+
+    INSERT INTO issuances (pool, lot, seq, issued_at, valid_from, valid_until, request_id, customer_id, context)
+    SELECT r_pool[i.run], r_lot[i.run], r_next[i.run] + i.at, p_now, r_from[i.run], r_until[i.run], i.request, i.customer, i.context
+      FROM unnest(i_run, i_at, i_request, i_customer, i_context) AS i(run, at, request, customer, context);
+    IF cardinality(i_run) > 0 THEN
+        INSERT INTO unlisted (at, pools, lots, firsts, counts, sketch) VALUES (p_now, r_pool, r_lot, r_next, r_take, p_sketch);
+    END IF;
+
+    INSERT INTO batches (partition, first_offset, end_offset, decided_at, verdicts, evidence)
+    SELECT b.partition, b.first_offset, b.end_offset, p_now, nullif(b.verdicts, ''), nullif(b.evidence, '')::jsonb
+      FROM unnest(b_partition, b_first, b_end, b_verdicts, b_evidence) AS b(partition, first_offset, end_offset, verdicts, evidence);
 END $$;
 -- +goose StatementEnd
