@@ -11,7 +11,7 @@ var ErrPseudonym = errors.New("this is what an erased customer is called: there 
 
 // ErrTopicsAway is returned when Kafka does not say how long it holds what names the
 // customer. Nothing has changed.
-var ErrTopicsAway = errors.New("Kafka does not say until when its topics hold the customer, and nothing was erased: try again")
+var ErrTopicsAway = errors.New("nothing was erased, for Kafka does not say until when its topics hold the customer: try again")
 
 // CustomerCode is a code of a customer: what was issued, and what became of it.
 type CustomerCode struct {
