@@ -3,12 +3,14 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"strings"
 	"time"
@@ -22,13 +24,16 @@ import (
 	"promopool/internal/consumer"
 	"promopool/internal/domain"
 	"promopool/internal/exporting"
+	"promopool/internal/guesses"
 	"promopool/internal/httpapi"
 	"promopool/internal/importing"
 	"promopool/internal/issuing"
 	"promopool/internal/outbox"
 	"promopool/internal/postgres"
 	"promopool/internal/producer"
+	"promopool/internal/redeeming"
 	"promopool/internal/topics"
+	"promopool/internal/watching"
 )
 
 const (
@@ -71,6 +76,15 @@ type Config struct {
 	// files. Lowered: files are gone sooner; 0: at once. Files that are here
 	// already stay as long as their uploader was told.
 	KeepUploads time.Duration
+	// GuessLimits bound how many redemptions and checks by HTTP may fail, of each
+	// caller and at each pool. Default 60 a minute and 100 at once of a caller, ten
+	// times that at a pool. Raised: codes are found sooner by trying. Lowered: shops
+	// whose customers mistype are turned away. Redemptions that succeed don't count.
+	GuessLimits guesses.Limits
+	// PublicURL is where staff reach the HTTP interface, for links in notices.
+	// Default the address that it listens on, which only helps on this machine.
+	// All processes should have the same.
+	PublicURL string
 	// Log gets the service's log lines. Its zero value writes nothing.
 	Log zerolog.Logger
 }
@@ -84,6 +98,16 @@ func Run(ctx context.Context, c Config, ready func(httpAddr string)) error {
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 
 	if err := private(c.HTTPAddr); err != nil {
+		return err
+	}
+
+	if c.GuessLimits == (guesses.Limits{}) {
+		c.GuessLimits = guesses.DefaultLimits()
+	}
+	if err := c.GuessLimits.Check(); err != nil {
+		return err
+	}
+	if err := linkable(c.PublicURL); err != nil {
 		return err
 	}
 
@@ -122,28 +146,52 @@ func Run(ctx context.Context, c Config, ready func(httpAddr string)) error {
 	defer stop(nil)
 
 	health := &consumer.Health{}
+	ofGroup := func(name string) *consumer.Metrics {
+		return consumer.NewMetrics(prometheus.WrapRegistererWith(prometheus.Labels{"group": name}, registry))
+	}
+	issuer := issuing.New(store, worker, registry, log)
 	publisher := producer.New(client, limits, log, registry)
 	partitions := &consumer.Partitions{
 		Fetcher:     consumer.NewFetcher(client, names.Requests, fetchBytes).Of(requests),
-		Issuer:      issuing.New(store, worker, registry, log),
+		Issuer:      issuer,
 		Outcomes:    producer.NewOutcomes(publisher, names.Outcomes, described[names.Outcomes].Partitions, requests.Stream, requests.Partitions),
 		DeadLetters: producer.NewDeadLetters(publisher, names.DeadLetters, described[names.DeadLetters].Partitions, names.Requests, requests.Stream),
 		Tails:       consumer.NewTails(client, requests, described[names.Outcomes], described[names.DeadLetters]),
 		Stream:      requests.Stream, Count: requests.Partitions,
-		Health: health, Stop: stop, Metrics: consumer.NewMetrics(registry), Log: log,
+		Health: health, Stop: stop, Metrics: ofGroup(names.IssuingGroup), Log: log,
 	}
 	group := consumer.NewGroup(client, c.Kafka, names.IssuingGroup, names.Requests, consumer.DefaultStall, health, log, registry)
+
+	events := outbox.New(store, producer.NewEvents(publisher, eventTopics(names, described)), log, registry)
+	redeemer := redeeming.New(store, events.Wake, registry)
+	asked := described[names.RedemptionRequests]
+	redemptions := &consumer.Redemptions{
+		Fetcher:     consumer.NewFetcher(client, names.RedemptionRequests, fetchBytes).Of(asked),
+		Redeemer:    redeemer,
+		Outcomes:    producer.NewRedemptions(publisher, names.RedemptionOutcomes, described[names.RedemptionOutcomes].Partitions, asked.Stream, asked.Partitions),
+		DeadLetters: producer.NewDeadLetters(publisher, names.DeadLetters, described[names.DeadLetters].Partitions, names.RedemptionRequests, asked.Stream),
+		Health:      health, Stop: stop, Metrics: ofGroup(names.RedeemingGroup), Log: log,
+	}
+	redeemers := consumer.NewGroup(client, c.Kafka, names.RedeemingGroup, names.RedemptionRequests, consumer.DefaultStall, health, log, registry)
 
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", c.HTTPAddr)
 	if err != nil {
 		return fmt.Errorf("HTTP: %w", err)
 	}
+	store.PublicURL = cmp.Or(strings.TrimRight(c.PublicURL, "/"), "http://"+listener.Addr().String())
 	imports := importing.New(store, log, registry)
 	intake := importing.NewIntake(store, c.MaxUploadBytes, imports.Wake)
 	intake.Keep = c.KeepUploads
-	events := outbox.New(store, producer.NewEvents(publisher, eventTopics(names, described)), log, registry)
+	numbers := consumer.NewNumbers(client, []topics.Topic{described[names.PoolEvents], described[names.Notifications]},
+		[]topics.Topic{described[names.Outcomes], described[names.RedemptionOutcomes]})
+	carrier := gated{store: store, numbers: numbers, log: log.With().Str("component", "outbox").Logger(), work: events.Run}
+	if err := carrier.look(starting); err != nil && !errors.Is(err, errBehind) { // else readyz says so
+		return err
+	}
+	watcher := watching.New(store, events.Wake, log, registry)
 	server := httpapi.Server(httpapi.New(httpapi.Deps{
-		Campaigns: store, Pools: store, Stocks: store, Exports: exporting.New(store), Generating: store, ByHand: store, Metrics: registry, Log: log,
+		Campaigns: store, Pools: store, Staffing: store, Stocks: store, Exports: exporting.New(store), Generating: store, ByHand: store,
+		Redeeming: redeemer, Guesses: guesses.New(c.GuessLimits, log, registry), Metrics: registry, Log: log,
 		Told:         events.Wake,
 		ImportRoutes: httpapi.ImportRoutes(intake, store, log),
 		Probes:       probes(store, health, registry),
@@ -151,10 +199,13 @@ func Run(ctx context.Context, c Config, ready func(httpAddr string)) error {
 
 	parts, inner := errgroup.WithContext(ctx)
 	parts.Go(func() error { return group.Run(inner, partitions.Work) })
+	parts.Go(func() error { return redeemers.Run(inner, redemptions.Work) })
 	parts.Go(func() error { return imports.Run(inner) })
 	parts.Go(func() error { return housekeeping(inner, store, client, requests, registry, log) })
 	parts.Go(func() error { return replenish(inner, store, registry, log) })
-	parts.Go(func() error { return lead(inner, store, "outbox", worker, log, events.Run) })
+	parts.Go(func() error { return lead(inner, store, "outbox", worker, log, carrier.Run) })
+	parts.Go(func() error { return lead(inner, store, "watch", worker, log, watcher.Run) })
+	parts.Go(func() error { return watching.Report(inner, store, worker, issuer.Touched, log) })
 	parts.Go(func() error { return serve(inner, server, listener) })
 	if ready != nil {
 		ready(listener.Addr().String())
@@ -189,6 +240,15 @@ func private(addr string) error {
 	}
 	if !a.IP.IsLoopback() {
 		return fmt.Errorf("HTTP: %s can be reached from elsewhere, and the interface has no access control: listen on 127.0.0.1 and put a proxy that has before it", addr)
+	}
+	return nil
+}
+
+// linkable refuses what no link can begin with.
+func linkable(publicURL string) error {
+	u, err := url.Parse(publicURL)
+	if publicURL != "" && (err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.RawQuery != "" || u.Fragment != "") {
+		return fmt.Errorf("public URL: %q is none that links can begin with: name one such as https://promo.example.com", publicURL)
 	}
 	return nil
 }
@@ -230,8 +290,11 @@ func probes(store *postgres.Store, health *consumer.Health, registry *prometheus
 			problems := health.Problems()
 			ctx, cancel := context.WithTimeout(r.Context(), probeTime)
 			defer cancel()
-			if err := store.Ping(ctx); err != nil {
+			switch gate, err := store.Gate(ctx); {
+			case err != nil:
 				problems = append(problems, "database: "+err.Error())
+			case gate != "":
+				problems = append(problems, "the gate is closed: "+gate)
 			}
 			if len(problems) > 0 {
 				http.Error(w, strings.Join(problems, "\n"), http.StatusServiceUnavailable)

@@ -28,7 +28,8 @@ type code struct {
 		ValidFrom  string `json:"valid_from"`
 		ValidUntil string `json:"valid_until"`
 	}
-	History []codeMoment
+	Redeemed int64
+	History  []codeMoment
 }
 
 type codeMoment struct {
@@ -37,6 +38,8 @@ type codeMoment struct {
 	Actor     string
 	Note      string
 	RequestID string `json:"request_id"`
+
+	RedemptionID string `json:"redemption_id"`
 }
 
 func (m codeMoment) write(w io.Writer) {
@@ -46,6 +49,9 @@ func (m codeMoment) write(w io.Writer) {
 		if m.RequestID != "" {
 			words = append(words, "to request "+m.RequestID)
 		}
+	}
+	if m.RedemptionID != "" {
+		words = append(words, "by redemption "+m.RedemptionID)
 	}
 	if m.Note != "" {
 		words = append(words, "("+m.Note+")")
@@ -66,6 +72,9 @@ func (c code) write(w io.Writer) {
 		fmt.Fprintf(w, "request\t%s\ncustomer\t%s\n", c.Issue.RequestID, c.Issue.CustomerID)
 		window("valid", c.Issue.ValidFrom, c.Issue.ValidUntil)
 	}
+	if c.Redeemed > 1 {
+		fmt.Fprintf(w, "redeemed\t%d times\n", c.Redeemed)
+	}
 	for _, h := range c.History {
 		h.write(w)
 	}
@@ -76,9 +85,9 @@ func (p *program) codeCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "code POOL CODE",
 		Short: "Look a code up: its state, its dates, who has it",
-		Long: `code looks one code up; code issue, code block and code unblock change it, code export
-writes all codes of a pool. A pool that is named like one of them is looked into by
-promopool code -- export CODE.`,
+		Long: `code looks one code up; code issue, code block and code unblock change it, code redeem
+and code check try it, code export writes all codes of a pool. A pool that is named
+like one of them is looked into by promopool code -- export CODE.`,
 		Example: "  promopool code beach SUN-4711\n  promopool code export beach --state issued -o issued.csv",
 		Args:    cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -90,7 +99,7 @@ promopool code -- export CODE.`,
 		},
 	}
 	r.flags(cmd.Flags())
-	cmd.AddCommand(p.codeIssueCommand(), p.codeBlockCommand(), p.codeUnblockCommand(), p.codeExportCommand())
+	cmd.AddCommand(p.codeIssueCommand(), p.codeBlockCommand(), p.codeUnblockCommand(), p.codeRedeemCommand(), p.codeCheckCommand(), p.codeExportCommand())
 	return cmd
 }
 
@@ -111,7 +120,7 @@ meanwhile. The file can be imported again.`,
 		},
 	}
 	r.serverFlags(cmd.Flags())
-	cmd.Flags().StringVar(&state, "state", "", "only codes in this `state`: available, scheduled, issued, expired, blocked or redeemed")
+	cmd.Flags().StringVar(&state, "state", "", "only codes in this `state`: available, scheduled, issued, expired, blocked, redeemed or withdrawn")
 	among(cmd, "state", domain.CodeStates...)
 	outputFlag(cmd, &output)
 	return cmd

@@ -40,6 +40,7 @@ type place struct {
 var places = map[string]place{
 	"CAMPAIGN": {"campaigns", true, candidate.named},
 	"POOL":     {"pools", true, candidate.named},
+	"STAFF":    {"staff", true, candidate.named},
 	"TASK": {"imports", false, func(c candidate) (string, string) {
 		return strconv.FormatInt(c.Task, 10), strings.TrimSpace(strings.Join([]string{c.PoolID, statusText(c.Status), c.FileName + c.Pattern}, " "))
 	}},

@@ -29,6 +29,7 @@ func TestComplete(t *testing.T) {
 		"campaign create Summer", "campaign create Spring",
 		"pool create Beach --campaign summer --description d", "pool create Shore --campaign summer --description d",
 		"pool create Sold --campaign summer --description d", "launch shore", "launch sold", "pool archive sold",
+		"staff create Anna --email anna@example.com",
 	} {
 		c.Run(done, words(line)...)
 	}
@@ -55,7 +56,7 @@ func TestComplete(t *testing.T) {
 			return
 		}
 		want, ok := map[string][]string{
-			"CAMPAIGN": {"spring\tSpring", "summer\tSummer"}, "POOL": pools, "TASK": {"1\tbeach completed codes.csv"},
+			"CAMPAIGN": {"spring\tSpring", "summer\tSummer"}, "POOL": pools, "TASK": {"1\tbeach completed codes.csv"}, "STAFF": {"anna\tAnna"},
 		}[strings.Trim(usage[1], "[]")]
 		if fewer, narrow := narrower[cmd.CommandPath()]; narrow {
 			want = fewer
@@ -87,8 +88,9 @@ func TestComplete(t *testing.T) {
 		"pool set beach --processing ":    {"internal", "external"},
 		"import beach x.csv --delimiter ": {"comma", "semicolon", "tab", "pipe"},
 		"import --template ":              {"csv", "xlsx"},
-		"code export beach --state ":      {"available", "scheduled", "issued", "expired", "blocked", "redeemed"},
-		"tail --topic ":                   {"outcomes", "dead-letters", "requests", "all"},
+		"code export beach --state ":      {"available", "scheduled", "issued", "expired", "blocked", "redeemed", "withdrawn"},
+		"tail --topic ":                   append([]string{"all"}, topicWords...),
+		"staff list --active ":            {"true", "false"},
 		"generate beach --count ":         {},
 	} {
 		if diff := cmp.Diff(want, c.Completes(strings.Split(line, " ")...)); diff != "" {

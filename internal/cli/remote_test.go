@@ -54,7 +54,7 @@ func newCounter(t *testing.T) *counter {
 	intake := importing.NewIntake(store, 1<<20, runner.Wake)
 	intake.Keep = time.Hour
 	server := httptest.NewServer(httpapi.New(httpapi.Deps{
-		Campaigns: store, Pools: store, Stocks: store, Exports: exporting.New(store), Generating: store, ByHand: store,
+		Campaigns: store, Staffing: store, Pools: store, Stocks: store, Exports: exporting.New(store), Generating: store, ByHand: store,
 		Metrics: prometheus.NewRegistry(), Log: zerolog.Nop(),
 		ImportRoutes: httpapi.ImportRoutes(intake, store, zerolog.Nop()),
 	}))
@@ -212,7 +212,7 @@ func TestRemoteJSON(t *testing.T) {
 	}
 	for line, want := range map[string]string{
 		"pool get p1 --json":     `"id": "p1"`,
-		"stock p1 --json":        `"per_minute": null`,
+		"stock p1 --json":        `"exhausted_at": null`,
 		"campaign list --json":   "[\n  {\n    \"id\": \"a\"",
 		"pool list --json":       `"id": "p2"`,
 		"pool history p1 --json": `"action": "pool.created"`,

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -14,6 +15,8 @@ import (
 
 type stock struct {
 	Total, Available, Scheduled, Held, Issued, Redeemed, Expired, Withdrawn int64
+	PerMinute                                                               float64 `json:"per_minute"`
+	ExhaustedAt                                                             string  `json:"exhausted_at"`
 }
 
 func (s stock) write(w io.Writer) {
@@ -26,6 +29,10 @@ func (s stock) write(w io.Writer) {
 		{"issued", s.Issued, ""}, {"redeemed", s.Redeemed, ""}, {"expired", s.Expired, "never issued"}, {"withdrawn", s.Withdrawn, "blocked, or redeemed and never issued"}, {"total", s.Total, ""},
 	} {
 		fmt.Fprintf(w, "%s\t%12d\t%s\n", row.name, row.count, row.note)
+	}
+	fmt.Fprintf(w, "issued/min\t%12s\tof late\n", strconv.FormatFloat(s.PerMinute, 'f', -1, 64))
+	if s.ExhaustedAt != "" {
+		fmt.Fprintf(w, "gone by\t%s\tat that rate\n", localTime(s.ExhaustedAt))
 	}
 }
 

@@ -76,8 +76,8 @@ A person sees codes masked. --json prints every record whole, one object a line.
 	f := cmd.Flags()
 	kafkaFlag(f, &brokers)
 	prefixFlag(f, &prefix)
-	f.StringVar(&topic, "topic", "outcomes", "`topic` to follow: outcomes, dead-letters, requests, or all of them")
-	among(cmd, "topic", "outcomes", "dead-letters", "requests", "all")
+	f.StringVar(&topic, "topic", "outcomes", "`topic` to follow: "+strings.Join(topicWords, ", ")+", or all of them")
+	among(cmd, "topic", append([]string{"all"}, topicWords...)...)
 	f.StringVar(&from, "from", "end", "`place` to begin at in each partition: beginning, end, an offset, or -N for N before the end")
 	f.Int64Var(&count, "count", 0, "stop after this `number` of events; 0: never")
 	f.BoolVar(&asJSON, "json", false, "print each record as a JSON object, codes included")
@@ -85,18 +85,21 @@ A person sees codes masked. --json prints every record whole, one object a line.
 	return cmd
 }
 
+// topicWords name the topics that can be followed.
+var topicWords = []string{"outcomes", "redemption-outcomes", "pool-events", "notifications", "dead-letters", "requests", "redemption-requests"}
+
 func followed(names topics.Names, topic string) ([]string, error) {
-	switch topic {
-	case "outcomes":
-		return []string{names.Outcomes}, nil
-	case "dead-letters":
-		return []string{names.DeadLetters}, nil
-	case "requests":
-		return []string{names.Requests}, nil
-	case "all":
+	if topic == "all" {
 		return names.All(), nil
 	}
-	return nil, fmt.Errorf("topic %q is none of outcomes, dead-letters, requests and all", topic)
+	named := map[string]string{
+		"outcomes": names.Outcomes, "redemption-outcomes": names.RedemptionOutcomes, "pool-events": names.PoolEvents, "notifications": names.Notifications,
+		"dead-letters": names.DeadLetters, "requests": names.Requests, "redemption-requests": names.RedemptionRequests,
+	}
+	if named[topic] == "" {
+		return nil, fmt.Errorf("topic %q is none of %s and all", topic, strings.Join(topicWords, ", "))
+	}
+	return []string{named[topic]}, nil
 }
 
 func parseFrom(s string) (tail.From, error) {

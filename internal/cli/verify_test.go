@@ -34,7 +34,7 @@ func TestVerifyBroken(t *testing.T) {
 		args = append([]string{"verify", "--kafka", broker, "--topic-prefix", prefix}, args...)
 		return Main(args, &stdout, &stderr), stdout.String(), stderr.String()
 	}
-	if status, out, _ := run("--database-url", database); status != done || !strings.Contains(out, "All 8 invariants hold.") {
+	if status, out, _ := run("--database-url", database); status != done || !strings.Contains(out, " invariants hold.") {
 		t.Errorf("status %d before, want %d:\n%s", status, done, out)
 	}
 
@@ -53,7 +53,7 @@ func TestVerifyBroken(t *testing.T) {
 		t.Fatal(err)
 	}
 	status, out, stderr := run("--database-url", database)
-	for _, want := range []string{"1 code.issued", "BROKEN", `differs="no such pool"`, "To do: ", "1 of 8 invariants BROKEN."} {
+	for _, want := range []string{"1 code.issued", "BROKEN", `differs="no such pool"`, "To do: ", "1 of ", " invariants BROKEN."} {
 		if !strings.Contains(out, want) {
 			t.Errorf("no %q in\n%s", want, out)
 		}
@@ -65,7 +65,7 @@ func TestVerifyBroken(t *testing.T) {
 	var report struct {
 		Checks []struct{ Invariant, Violations int }
 	}
-	if err := json.Unmarshal([]byte(out), &report); err != nil || status != failed || len(report.Checks) != 8 || report.Checks[3].Violations != 1 {
+	if err := json.Unmarshal([]byte(out), &report); err != nil || status != failed || len(report.Checks) != 10 || report.Checks[3].Violations != 1 {
 		t.Errorf("status %d, report %+v, %v", status, report, err)
 	}
 	if status, out, _ := run("--database-url", "postgres://127.0.0.1:1/none"); status != misused || out != "" {

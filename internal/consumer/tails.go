@@ -60,25 +60,16 @@ func (t *Tails) Beyond(ctx context.Context, partition int, next int64) (offset i
 	return 0, false, nil
 }
 
-func (t *Tails) scan(ctx context.Context, topic *tail, p int, at, end int64, partition int, next int64) (int64, bool, error) {
-	for at < end {
-		got, err := topic.fetcher.Fetch(ctx, p, at)
-		if err != nil {
-			return 0, false, err
+func (t *Tails) scan(ctx context.Context, topic *tail, p int, at, end int64, partition int, next int64) (answered int64, found bool, err error) {
+	err = eachBetween(ctx, topic.fetcher, p, at, end, func(r *Record) bool {
+		if string(Header(r, topic.stream)) != t.requests.Stream || string(Header(r, topic.partition)) != strconv.Itoa(partition) {
+			return false
 		}
-		for i := range got.Records {
-			r := &got.Records[i]
-			if string(Header(r, topic.stream)) != t.requests.Stream || string(Header(r, topic.partition)) != strconv.Itoa(partition) {
-				continue
-			}
-			if offset, err := strconv.ParseInt(string(Header(r, topic.offset)), 10, 64); err == nil && offset >= next {
-				return offset, true, nil
-			}
+		offset, err := strconv.ParseInt(string(Header(r, topic.offset)), 10, 64)
+		if err == nil && offset >= next {
+			answered, found = offset, true
 		}
-		if got.Next <= at {
-			break // an open transaction, not ours, ends what can be read
-		}
-		at = got.Next
-	}
-	return 0, false, nil
+		return found
+	})
+	return answered, found, err
 }

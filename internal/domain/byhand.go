@@ -92,15 +92,18 @@ const (
 	CodeWasIssued    CodeAction = "issued"
 	CodeWasBlocked   CodeAction = "blocked"
 	CodeWasUnblocked CodeAction = "unblocked"
+	CodeWasRedeemed  CodeAction = "redeemed"
+	CodeRolledBack   CodeAction = "redemption_rolled_back"
 )
 
 // CodeMoment is one entry of a code's history.
 type CodeMoment struct {
-	At        time.Time
-	Action    CodeAction
-	Actor     Actor  // "": nobody in particular, as over Kafka
-	Note      string // of who blocked or unblocked it
-	RequestID string // that it was issued to by hand
+	At           time.Time
+	Action       CodeAction
+	Actor        Actor  // "": nobody in particular, as over Kafka
+	Note         string // of who blocked or unblocked it
+	RequestID    string // that it was issued to by hand
+	RedemptionID string // that it was redeemed by
 }
 
 // Judge says why a code of the pool that nothing else stands against may not be

@@ -5,22 +5,28 @@ import "time"
 // Action is what was done, as the history tells it.
 type Action string
 
-// The actions on pools and campaigns.
+// The actions on pools, campaigns and staff.
 const (
-	PoolCreated     Action = "pool.created"
-	PoolEdited      Action = "pool.edited"
-	PoolLaunched    Action = "pool.launched"
-	PoolArchived    Action = "pool.archived"
-	PoolDeleted     Action = "pool.deleted"
-	PoolGenerated   Action = "pool.generated"
-	CampaignCreated Action = "campaign.created"
-	CampaignRenamed Action = "campaign.renamed"
-	CampaignDeleted Action = "campaign.deleted"
+	PoolCreated       Action = "pool.created"
+	PoolEdited        Action = "pool.edited"
+	PoolLaunched      Action = "pool.launched"
+	PoolArchived      Action = "pool.archived"
+	PoolDeleted       Action = "pool.deleted"
+	PoolGenerated     Action = "pool.generated"
+	CampaignCreated   Action = "campaign.created"
+	CampaignRenamed   Action = "campaign.renamed"
+	CampaignDeleted   Action = "campaign.deleted"
+	StaffCreated      Action = "staff.created"
+	StaffEdited       Action = "staff.edited"
+	StaffSubscribed   Action = "staff.subscribed"
+	StaffUnsubscribed Action = "staff.unsubscribed"
+	StaffDeleted      Action = "staff.deleted"
 )
 
 // Actions are all of them.
 var Actions = []Action{
 	PoolCreated, PoolEdited, PoolLaunched, PoolArchived, PoolDeleted, PoolGenerated, CampaignCreated, CampaignRenamed, CampaignDeleted,
+	StaffCreated, StaffEdited, StaffSubscribed, StaffUnsubscribed, StaffDeleted,
 }
 
 // EntryFilter says which entries of a history are asked for. What is empty means
@@ -31,7 +37,7 @@ type EntryFilter struct {
 	Field  string // that the entry changed
 }
 
-// Entry is one change in the history of a pool or a campaign. Entries are
+// Entry is one change in the history of a pool, a campaign or staff. Entries are
 // stored with what they tell of, and never changed.
 type Entry struct {
 	No       int64 // only grows
@@ -39,7 +45,7 @@ type Entry struct {
 	Actor    Actor
 	Action   Action
 	Changes  Changes
-	Version  int64 // the pool's after it; 0: a campaign's entry
+	Version  int64 // the pool's after it; 0: no pool's entry
 	Revision int64 // likewise
 }
 
@@ -80,6 +86,13 @@ func (p *Pool) settings() values {
 		"parameter_name": p.ParameterName, "notify": p.Notify, "notify_below": nil,
 		"multi_use": p.MultiUse, "check_issued": p.CheckIssued, "validity": nil, "processing": string(p.Processing),
 		"issue_start": moment(p.IssueStart), "issue_end": moment(p.IssueEnd),
+		"redemption_limit": nil, "redemption_limit_per_customer": nil,
+	}
+	if p.RedemptionLimit != nil {
+		v["redemption_limit"] = *p.RedemptionLimit
+	}
+	if p.RedemptionLimitPerCustomer != nil {
+		v["redemption_limit_per_customer"] = *p.RedemptionLimitPerCustomer
 	}
 	if p.NotifyBelow != nil {
 		v["notify_below"] = *p.NotifyBelow

@@ -18,6 +18,9 @@ type Stock struct {
 	Redeemed  int64
 	Expired   int64 // never issued, and too late now
 	Withdrawn int64 // blocked, or redeemed without having been issued
+
+	PerMinute   float64   // issued of late (Samples.PerMinute)
+	ExhaustedAt time.Time // when the last is gone at that rate; zero: there is no telling
 }
 
 // CodeState is where a code is in its life.
@@ -31,10 +34,13 @@ const (
 	CodeExpired   CodeState = "expired"  // never issued, and too late now
 	CodeBlocked   CodeState = "blocked"  // whether issued or not
 	CodeRedeemed  CodeState = "redeemed" // whether issued or not
+	// Redeemed without having been issued, and rolled back: someone has it, so it is
+	// out of the stock.
+	CodeWithdrawn CodeState = "withdrawn"
 )
 
 // CodeStates are all of them.
-var CodeStates = []CodeState{CodeAvailable, CodeScheduled, CodeIssued, CodeExpired, CodeBlocked, CodeRedeemed}
+var CodeStates = []CodeState{CodeAvailable, CodeScheduled, CodeIssued, CodeExpired, CodeBlocked, CodeRedeemed, CodeWithdrawn}
 
 // CodeStory is one code of a pool: where it is and how it came there.
 type CodeStory struct {
@@ -43,6 +49,10 @@ type CodeStory struct {
 	Window  Window
 	Issue   *Issuance    // nil: not issued, or a code that many may use
 	History []CodeMoment // in the order of what happened; of long ones the end
+	// Redeemed is how often it was, not counting what was rolled back, and Redemptions
+	// the last of them, those that were rolled back too.
+	Redeemed    int64
+	Redemptions []Redemption
 }
 
 // CodeRow is one code in a list of a pool's codes.

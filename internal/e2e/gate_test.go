@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"promopool/internal/consumer"
 )
 
 // TestGate: a database restored from an old backup is behind the topics. The
@@ -61,4 +63,49 @@ func TestTopicMadeAnew(t *testing.T) {
 			t.Errorf("got %s %s", a.Type, a.Reason)
 		}
 	}
+}
+
+// TestGateOutbox: a database that has numbered fewer events than the topics hold is
+// behind, too, though it may have issued nothing. Nothing is told from it until it
+// is replaced, or a person has looked.
+func TestGateOutbox(t *testing.T) {
+	w := newWorld(t)
+	n := w.Serve()
+	launch := func(id string) {
+		w.Draft(id)
+		w.AddCodes(id, id, 100)
+		staff{t, n.http, "anna"}.Want(200, "POST", "/v1/pools/"+id+"/launch", "")
+	}
+	events, outcomes := w.reader(w.names.PoolEvents), w.reader(w.names.Outcomes)
+	hear := func(want string) bool {
+		return events.more(20*time.Second, func(_ int, rec *consumer.Record) bool { return string(rec.Key) == want })
+	}
+	for i := range 10 {
+		launch(fmt.Sprint("p-", i))
+	}
+	if !hear("p-9") {
+		t.Fatal("the launch was not told")
+	}
+	n.Stop()
+	last := w.number("SELECT last_value FROM outbox_no_seq")
+	w.exec("SELECT setval('outbox_no_seq', $1)", last-1) // as a backup has it
+
+	n = w.Serve()
+	problems := n.Problems()
+	if !strings.Contains(problems, "the gate is closed: topic "+w.names.PoolEvents+" has event number "+fmt.Sprint(last)) {
+		t.Errorf("readyz says %q", problems)
+	}
+	launch("late")
+	w.Send(ask{pool: "late", request: "r", customer: "c"})
+	time.Sleep(time.Second) // to show that nothing comes
+	if waiting, issued := w.number("SELECT count(*) FROM outbox"), w.number("SELECT count(*) FROM issuances"); waiting == 0 || issued != 0 {
+		t.Errorf("%d events wait, %d codes are issued", waiting, issued)
+	}
+
+	w.exec("SELECT setval('outbox_no_seq', $1)", last+10)
+	w.exec("UPDATE service SET gate = NULL")
+	if !hear("late") {
+		t.Error("nothing is told with the gate open")
+	}
+	outcomes.Answers(1, 20*time.Second)
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"promopool/internal/domain"
+	"promopool/internal/guesses"
 )
 
 // Campaigns is what the interface needs of the store for campaigns. A change is
@@ -65,9 +66,12 @@ type Exports interface {
 type Deps struct {
 	Campaigns  Campaigns
 	Pools      Pools
+	Staffing   Staffing
 	Stocks     Stocks
 	Exports    Exports
 	Generating Generating
+	Redeeming  Redeeming
+	Guesses    *guesses.Guard
 	ByHand     ByHand
 	Metrics    prometheus.Registerer
 	Log        zerolog.Logger
@@ -88,8 +92,10 @@ func New(d Deps) http.Handler {
 	mux := http.NewServeMux()
 	a.campaignRoutes(mux)
 	a.poolRoutes(mux)
+	a.staffRoutes(mux)
 	a.stockRoutes(mux)
 	a.generateRoutes(mux)
+	a.redemptionRoutes(mux)
 	a.byHandRoutes(mux)
 	if d.ImportRoutes != nil {
 		d.ImportRoutes(mux)

@@ -119,7 +119,7 @@ func (a *api) deleteCampaign(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// pathID is the id of the pool or campaign in the path. What cannot be one is
+// pathID is the id of the pool, campaign or staff in the path. What cannot be one is
 // not found without asking.
 func pathID(r *http.Request) (string, error) {
 	id := r.PathValue("id")

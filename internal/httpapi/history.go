@@ -28,7 +28,7 @@ func viewEntry(e domain.Entry) entryView {
 	return v
 }
 
-// readHistory handles the history of a pool or a campaign.
+// readHistory handles the history of a pool, a campaign or one of staff.
 func (a *api) readHistory(read func(ctx context.Context, id string, which domain.EntryFilter, below int64, limit int) ([]domain.Entry, error)) handler {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		id, err := pathID(r)

@@ -37,6 +37,9 @@ var (
 	guessable    = kind{"guessable", http.StatusUnprocessableEntity, "Codes could be guessed"}
 	patternMeets = kind{"pattern-meets", http.StatusUnprocessableEntity, "Two patterns could spell one code"}
 	keyReused    = kind{"idempotency-key-reused", http.StatusUnprocessableEntity, "The key belongs to another request"}
+	notRedeemed  = kind{"redemption-rejected", http.StatusConflict, "The code is not redeemed"}
+	noRedemption = kind{"not-redeemed", http.StatusConflict, "The redemption was rejected"}
+	tooManyTries = kind{"too-many-tries", http.StatusTooManyRequests, "Too many tries have failed"}
 	notActive    = kind{"pool-not-active", http.StatusConflict, "The pool is not active"}
 	exhausted    = kind{"pool-exhausted", http.StatusConflict, "The pool has no code left"}
 	noneNow      = kind{"no-code-in-window", http.StatusConflict, "No code of the pool may be issued now"}
@@ -102,8 +105,10 @@ var meanings = []struct {
 	{domain.ErrGuessable, guessable, ""},
 	{domain.ErrPatternMeets, patternMeets, ""},
 	{domain.ErrKeyReused, keyReused, ""},
+	{domain.ErrNoScope, notFound, ""},
 	{domain.ErrNotFound, notFound, "there is none with this id: look it up in the list, and mind that ids can be changed"},
 	{domain.ErrTaken, idTaken, ""},
+	{domain.ErrNotRedeemed, noRedemption, ""},
 	{domain.ErrDraft, wrongState, ""},
 	{domain.ErrMostBlocked, mostBlocked, ""},
 	{domain.ErrState, wrongState, "a draft can be launched or deleted, an active pool archived: read the pool to see what it is"},

@@ -24,6 +24,7 @@ import (
 type still struct {
 	httpapi.Campaigns
 	httpapi.Pools
+	httpapi.Staffing
 	httpapi.Imports
 	httpapi.Uploads
 }
@@ -86,7 +87,7 @@ func (w *wire) Addr() net.Addr { return &net.TCPAddr{} }
 func slowly(t *testing.T, test func(t *testing.T, client net.Conn)) {
 	synctest.Test(t, func(t *testing.T) {
 		h := httpapi.New(httpapi.Deps{
-			Campaigns: still{}, Pools: still{}, Exports: still{}, Metrics: prometheus.NewRegistry(), Log: zerolog.Nop(),
+			Campaigns: still{}, Pools: still{}, Staffing: still{}, Exports: still{}, Metrics: prometheus.NewRegistry(), Log: zerolog.Nop(),
 			ImportRoutes: httpapi.ImportRoutes(still{}, still{}, zerolog.Nop()),
 		})
 		server := httpapi.Server(h, zerolog.Nop())

@@ -15,16 +15,16 @@ func (a *api) stockRoutes(mux *http.ServeMux) {
 }
 
 type stockView struct {
-	Total       int64    `json:"total"`
-	Available   int64    `json:"available"`
-	Scheduled   int64    `json:"scheduled"`
-	Held        int64    `json:"held"`
-	Issued      int64    `json:"issued"`
-	Redeemed    int64    `json:"redeemed"`
-	Expired     int64    `json:"expired"`
-	Withdrawn   int64    `json:"withdrawn"`
-	PerMinute   *float64 `json:"per_minute"`
-	ExhaustedAt *string  `json:"exhausted_at"`
+	Total       int64   `json:"total"`
+	Available   int64   `json:"available"`
+	Scheduled   int64   `json:"scheduled"`
+	Held        int64   `json:"held"`
+	Issued      int64   `json:"issued"`
+	Redeemed    int64   `json:"redeemed"`
+	Expired     int64   `json:"expired"`
+	Withdrawn   int64   `json:"withdrawn"`
+	PerMinute   float64 `json:"per_minute"`
+	ExhaustedAt *string `json:"exhausted_at"`
 }
 
 func (a *api) readStock(w http.ResponseWriter, r *http.Request) error {
@@ -38,7 +38,7 @@ func (a *api) readStock(w http.ResponseWriter, r *http.Request) error {
 	}
 	return answer(w, http.StatusOK, stockView{
 		Total: s.Total, Available: s.Available, Scheduled: s.Scheduled, Held: s.Held, Issued: s.Issued,
-		Redeemed: s.Redeemed, Expired: s.Expired, Withdrawn: s.Withdrawn,
+		Redeemed: s.Redeemed, Expired: s.Expired, Withdrawn: s.Withdrawn, PerMinute: s.PerMinute, ExhaustedAt: viewTime(s.ExhaustedAt),
 	})
 }
 
@@ -51,6 +51,8 @@ type codeView struct {
 	AvailableFrom *string          `json:"available_from"`
 	AvailableTill *string          `json:"available_till"`
 	Issue         *issueView       `json:"issue"`
+	Redeemed      int64            `json:"redeemed"`
+	Redemptions   []redeemedView   `json:"redemptions"`
 	History       []momentView     `json:"history"`
 }
 
@@ -68,6 +70,18 @@ type momentView struct {
 	Actor     *string           `json:"actor"`
 	Note      *string           `json:"note"`
 	RequestID *string           `json:"request_id"`
+
+	RedemptionID *string `json:"redemption_id"`
+}
+
+// redeemedView is one redemption of a code.
+type redeemedView struct {
+	RedemptionID string            `json:"redemption_id"`
+	CustomerID   *string           `json:"customer_id"`
+	OrderID      *string           `json:"order_id"`
+	RedeemedAt   string            `json:"redeemed_at"`
+	Processing   domain.Processing `json:"processing"`
+	RolledBackAt *string           `json:"rolled_back_at"`
 }
 
 // orNone is a text in a body; null: none.
@@ -85,7 +99,11 @@ func viewCode(pool string, c domain.CodeStory) codeView {
 		AvailableFrom: viewTime(c.Window.AvailableFrom), AvailableTill: viewTime(c.Window.AvailableTill),
 	}
 	for _, m := range c.History {
-		v.History = append(v.History, momentView{domain.EventTime(m.At), m.Action, orNone(string(m.Actor)), orNone(m.Note), orNone(m.RequestID)})
+		v.History = append(v.History, momentView{domain.EventTime(m.At), m.Action, orNone(string(m.Actor)), orNone(m.Note), orNone(m.RequestID), orNone(m.RedemptionID)})
+	}
+	v.Redeemed, v.Redemptions = c.Redeemed, make([]redeemedView, len(c.Redemptions))
+	for i, r := range c.Redemptions {
+		v.Redemptions[i] = redeemedView{r.RedemptionID, orNone(r.CustomerID), orNone(r.OrderID), domain.EventTime(r.DecidedAt), r.Processing, viewTime(r.RolledBackAt)}
 	}
 	if i := c.Issue; i != nil {
 		v.Issue = &issueView{

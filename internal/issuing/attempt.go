@@ -359,5 +359,6 @@ func (a *attempt) finish(plan *domain.Plan, pools map[string]*domain.Pool) {
 		t.p.topUp(t.pools, plan.At)
 	}
 	a.i.clock.saw(plan.Outcomes)
+	a.i.touched.add(plan.Takes)
 	a.i.metrics.group(len(a.group))
 }

@@ -51,7 +51,8 @@ type Issuer struct {
 	buffered atomic.Int64 // bytes of code texts at hand, over all partitions
 	opened   atomic.Int64 // how often a partition was opened
 
-	clock clock
+	clock   clock
+	touched touched
 
 	aside chan struct{} // holds a token per straggler at work
 

@@ -18,6 +18,11 @@ var constraints = map[string]error{
 	"campaigns_id_key":    domain.ErrTaken,
 	"pools_id_key":        domain.ErrTaken,
 	"pools_campaign_fkey": domain.ErrInUse,
+	"staff_id_key":        domain.ErrTaken,
+
+	// It was deleted after it was looked up.
+	"subscriptions_campaign_fkey": domain.ErrNoScope,
+	"subscriptions_pool_fkey":     domain.ErrNoScope,
 }
 
 // meaning turns an error of PostgreSQL into the domain's or the issuer's, where

@@ -50,7 +50,15 @@ func (s *Store) CommitLocked(ctx context.Context, l issuing.Locking, decide func
 		if err := t.write(ctx, d); err != nil {
 			return decisionError(err)
 		}
-		return decisionError(tx.Commit(ctx))
+		crossed, err := t.tellSoldOut(ctx, d.Plan.Evidence)
+		if err != nil {
+			return decisionError(err)
+		}
+		err = tx.Commit(ctx)
+		if err == nil {
+			s.crossings.count(crossed)
+		}
+		return decisionError(err)
 	}
 }
 
@@ -230,4 +238,30 @@ func loadTaken(ctx context.Context, q *db.Queries, plan *domain.Plan) error {
 		issue.Code = loaded[first+i][0]
 	}
 	return nil
+}
+
+// tellSoldOut tells of pools that were found to have nothing left, the first time
+// that they are: whoever hears "exhausted" can read of it at once.
+func (t *lockedBatch) tellSoldOut(ctx context.Context, found []domain.Evidence) (crossed []domain.Crossing, err error) {
+	var pools []int32
+	for _, e := range found {
+		if e.Left == 0 {
+			pools = append(pools, e.Pool)
+		}
+	}
+	if len(pools) == 0 {
+		return nil, nil
+	}
+	if pools, err = t.q.UntoldSoldOut(ctx, pools); err != nil {
+		return nil, err
+	}
+	var all []domain.Event
+	for _, pool := range pools {
+		judged, events, err := t.store.judge(ctx, t.q, pool)
+		if err != nil {
+			return nil, err
+		}
+		crossed, all = append(crossed, judged.Crossed...), append(all, events...)
+	}
+	return crossed, addEvents(ctx, t.q, all...)
 }

@@ -90,6 +90,19 @@ func (s *Store) CloseGate(ctx context.Context, c issuing.Claim, offset int64, re
 	return decisionError(err)
 }
 
+// CloseGateBeyond does the same where the topics hold an event with a number that
+// this database has given to none, and reports whether that is so.
+func (s *Store) CloseGateBeyond(ctx context.Context, number int64, reason string) (bool, error) {
+	n, err := s.q.CloseGateBeyond(ctx, db.CloseGateBeyondParams{Reason: reason, Number: number})
+	return n > 0, asked(err)
+}
+
+// Gate is why nothing may be issued; "": it may.
+func (s *Store) Gate(ctx context.Context) (string, error) {
+	reason, err := s.q.Gate(ctx)
+	return reason, asked(err)
+}
+
 // EndPredecessors ends the backends that work under older epochs.
 func (s *Store) EndPredecessors(ctx context.Context, c issuing.Claim) error {
 	_, err := s.q.EndPredecessors(ctx, db.EndPredecessorsParams{Partition: c.Partition, Epoch: c.Epoch})

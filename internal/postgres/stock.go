@@ -21,9 +21,13 @@ func (s *Store) Stock(ctx context.Context, poolID string) (domain.Stock, error) 
 		return domain.Stock{}, err
 	}
 	r, err := s.q.Stock(ctx, pool.Key)
-	return domain.Stock{
-		Total: r.Total, Available: r.Available, Scheduled: r.Scheduled, Held: r.Held, Issued: r.Issued, Expired: r.Expired, Withdrawn: r.Withdrawn,
-	}, asked(err)
+	if err != nil {
+		return domain.Stock{}, asked(err)
+	}
+	stock := domain.Stock{
+		Total: r.Total, Available: r.Available, Scheduled: r.Scheduled, Held: r.Held, Issued: r.Issued, Redeemed: r.Redeemed, Expired: r.Expired, Withdrawn: r.Withdrawn,
+	}
+	return stock, s.forecast(ctx, &pool, &stock, fromStamp(r.AskedAt))
 }
 
 // Issuance returns what a request was given, or domain.ErrNotFound.
@@ -111,6 +115,9 @@ func (s *Store) story(ctx context.Context, q *db.Queries, pool *domain.Pool, cod
 			At: fromStamp(e.At), Action: domain.CodeAction(e.Action), Actor: domain.Actor(e.Actor), Note: e.Note, RequestID: e.RequestID,
 		})
 	}
+	if err := redemptionsOf(ctx, q, pool, domain.Place{Lot: r.Lot.Lot, Seq: r.Seq}, &story); err != nil {
+		return domain.CodeStory{}, err
+	}
 	if i := story.Issue; i != nil && !byHand {
 		story.History = append(story.History, domain.CodeMoment{At: i.IssuedAt, Action: domain.CodeWasIssued, RequestID: i.RequestID})
 	}
@@ -119,9 +126,9 @@ func (s *Store) story(ctx context.Context, q *db.Queries, pool *domain.Pool, cod
 }
 
 // Codes returns codes of the pool behind a place, in the order of their places,
-// none when there are no more. only: domain.CodeIssued or domain.CodeBlocked for
-// those that are, which takes no longer than there are; anything else means all, of
-// generated codes those that are issued, blocked or withdrawn, since the others are
+// none when there are no more. only: domain.CodeIssued, domain.CodeBlocked or
+// domain.CodeRedeemed for those that are, which takes no longer than there are; anything else means all, of
+// generated codes those that are issued, blocked, redeemed or withdrawn, since the others are
 // written nowhere. It reads as many rows as it returns, in a transaction of its own.
 func (s *Store) Codes(ctx context.Context, pool *domain.Pool, only domain.CodeState, after domain.Place, limit int) ([]domain.CodeRow, error) {
 	generated, err := s.q.IsGenerated(ctx, pool.Key)
@@ -136,6 +143,9 @@ func (s *Store) Codes(ctx context.Context, pool *domain.Pool, only domain.CodeSt
 	for i, r := range rows {
 		codes[i] = codeRow(pool, &r)
 	}
+	if err := s.markRedeemed(ctx, pool, codes); err != nil {
+		return nil, asked(err)
+	}
 	if generated {
 		return codes, s.spell(ctx, pool, codes)
 	}
@@ -145,10 +155,22 @@ func (s *Store) Codes(ctx context.Context, pool *domain.Pool, only domain.CodeSt
 // codesAfter reads the rows of Codes.
 func (s *Store) codesAfter(ctx context.Context, pool *domain.Pool, only domain.CodeState, generated bool, after domain.Place, limit int) ([]db.CodesAfterRow, error) {
 	arg := db.CodesAfterParams{Pool: pool.Key, MultiUse: pool.MultiUse, Lot: after.Lot, Seq: after.Seq, AtMost: int32(limit)}
-	if !generated && only != domain.CodeIssued && only != domain.CodeBlocked {
+	if !generated && only != domain.CodeIssued && only != domain.CodeBlocked && only != domain.CodeRedeemed {
 		return s.q.CodesAfter(ctx, arg)
 	}
 	var rows []db.CodesAfterRow
+	if only != domain.CodeIssued && only != domain.CodeBlocked && !pool.MultiUse {
+		redeemed, err := s.q.RedeemedAfter(ctx, db.RedeemedAfterParams{Pool: pool.Key, Lot: after.Lot, Seq: after.Seq, AtMost: arg.AtMost})
+		if err != nil {
+			return nil, err
+		}
+		for _, r := range redeemed {
+			rows = append(rows, db.CodesAfterRow(r))
+		}
+	}
+	if only == domain.CodeRedeemed {
+		return rows, nil
+	}
 	if only != domain.CodeBlocked && !pool.MultiUse { // where many may use a code none is ever in the state
 		issued, err := s.q.IssuedAfter(ctx, db.IssuedAfterParams{Pool: pool.Key, Lot: after.Lot, Seq: after.Seq, AtMost: arg.AtMost})
 		if err != nil {

@@ -6,9 +6,13 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"promopool/internal/domain"
 )
+
+// countsOnly leaves out how fast codes go, which TestStockForecast looks at.
+var countsOnly = cmpopts.IgnoreFields(domain.Stock{}, "PerMinute", "ExhaustedAt")
 
 func TestStock(t *testing.T) {
 	d := newDesk(t)
@@ -19,7 +23,7 @@ func TestStock(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if diff := cmp.Diff(want, got); diff != "" {
+		if diff := cmp.Diff(want, got, countsOnly); diff != "" {
 			t.Error(diff)
 		}
 	}
@@ -80,7 +84,7 @@ func TestStockPoolWindow(t *testing.T) {
 		}
 		c.want.Total, c.want.Issued = 6078, 10
 		got, err := d.Stock(d.ctx, "beach")
-		if diff := cmp.Diff(c.want, got); diff != "" || err != nil {
+		if diff := cmp.Diff(c.want, got, countsOnly); diff != "" || err != nil {
 			t.Errorf("%s: %s %v", c.name, diff, err)
 		}
 		if code, err := d.Code(d.ctx, "beach", "open5999"); err != nil || code.State != c.open || !code.Window.IssueEnd.IsZero() {
@@ -113,7 +117,7 @@ func TestStockMultiUse(t *testing.T) {
 	d.Hold("many", 100)
 	d.IssueHeld("many", 10)
 	got, err := d.Stock(d.ctx, "many")
-	if diff := cmp.Diff(domain.Stock{Total: 5, Available: 3, Scheduled: 2, Issued: 10}, got); diff != "" || err != nil {
+	if diff := cmp.Diff(domain.Stock{Total: 5, Available: 3, Scheduled: 2, Issued: 10}, got, countsOnly); diff != "" || err != nil {
 		t.Error(diff, err)
 	}
 	issue, err := d.Issuance(d.ctx, "many", "request-7")

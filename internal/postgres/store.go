@@ -33,10 +33,15 @@ var (
 // Store is the service's state in PostgreSQL. Its methods may be called from
 // several goroutines.
 type Store struct {
+	// PublicURL is where staff reach the HTTP interface, without a / at its end:
+	// notices lead there. To be set before there are any.
+	PublicURL string
+
 	pool *pgxpool.Pool
 	q    *db.Queries
 
 	generators generators
+	crossings  crossings
 }
 
 // Open connects to the database and checks that its schema is this program's
@@ -103,9 +108,6 @@ func (s *Store) check(ctx context.Context) error {
 
 // Close ends all connections.
 func (s *Store) Close() { s.pool.Close() }
-
-// Ping asks whether the database answers.
-func (s *Store) Ping(ctx context.Context) error { return s.pool.Ping(ctx) }
 
 func migrator(url string) (*goose.Provider, func() error, error) {
 	cfg, err := pgx.ParseConfig(url)

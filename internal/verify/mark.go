@@ -36,7 +36,7 @@ func (a *audit) mark(ctx context.Context) error {
 		return err
 	}
 	a.stream = req.Stream
-	if a.committed, err = a.groupOffsets(ctx, req.Partitions); err != nil {
+	if a.committed, err = a.groupOffsets(ctx, a.names.IssuingGroup, a.names.Requests, req.Partitions); err != nil {
 		return err
 	}
 	for _, l := range []struct {
@@ -74,7 +74,7 @@ func (a *audit) markByHand(ctx context.Context) error {
 }
 
 // groupOffsets returns 0 where the group has committed nothing.
-func (a *audit) groupOffsets(ctx context.Context, partitions int) ([]int64, error) {
+func (a *audit) groupOffsets(ctx context.Context, group, topic string, partitions int) ([]int64, error) {
 	all := make([]int, partitions)
 	for p := range all {
 		all[p] = p
@@ -82,7 +82,7 @@ func (a *audit) groupOffsets(ctx context.Context, partitions int) ([]int64, erro
 	var res *kafka.OffsetFetchResponse
 	err := patiently(ctx, func() (err error) {
 		res, err = a.config.Client.OffsetFetch(ctx, &kafka.OffsetFetchRequest{
-			GroupID: a.names.IssuingGroup, Topics: map[string][]int{a.names.Requests: all},
+			GroupID: group, Topics: map[string][]int{topic: all},
 		})
 		if err == nil {
 			err = res.Error
@@ -93,12 +93,12 @@ func (a *audit) groupOffsets(ctx context.Context, partitions int) ([]int64, erro
 		return make([]int64, partitions), nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("offsets of group %s: %w", a.names.IssuingGroup, err)
+		return nil, fmt.Errorf("offsets of group %s: %w", group, err)
 	}
 	offsets := make([]int64, partitions)
-	for _, p := range res.Topics[a.names.Requests] {
+	for _, p := range res.Topics[topic] {
 		if p.Error != nil {
-			return nil, fmt.Errorf("offset of group %s, partition %d: %w", a.names.IssuingGroup, p.Partition, p.Error)
+			return nil, fmt.Errorf("offset of group %s, partition %d: %w", group, p.Partition, p.Error)
 		}
 		offsets[p.Partition] = max(p.CommittedOffset, 0)
 	}
@@ -130,17 +130,8 @@ func (a *audit) ends(ctx context.Context, topic string, partitions int) (log, er
 // loadMarks tells the rules where the request log begins, now that everything
 // is read, what must be answered, and which answers retention may have taken.
 func (a *audit) loadMarks(ctx context.Context) error {
-	for _, l := range []*log{&a.requests, &a.outcomes, &a.letters} {
-		start, _, err := topics.Ends(ctx, a.config.Client, l.topic, len(l.start))
-		if err != nil {
-			return err
-		}
-		for p := range l.start {
-			l.start[p] = max(l.start[p], start[p])
-		}
-		if l.deleted() {
-			a.note("topic %s begins at offset %s: what retention took away was not audited", l.topic, offsets(l.start))
-		}
+	if err := a.settle(ctx, &a.requests, &a.outcomes, &a.letters); err != nil {
+		return err
 	}
 	if _, err := a.load(ctx, "audit_partitions", func(_ context.Context, newRows func() *rows) error {
 		w := newRows()
@@ -156,6 +147,23 @@ func (a *audit) loadMarks(ctx context.Context) error {
 	}
 	_, err := a.session.Exec(ctx, "ANALYZE audit_outcomes, audit_by_hand, audit_requests, audit_letters, audit_verdicts, audit_evidence, audit_partitions")
 	return err
+}
+
+// settle finds out where the topics begin now, and notes what is gone.
+func (a *audit) settle(ctx context.Context, logs ...*log) error {
+	for _, l := range logs {
+		start, _, err := topics.Ends(ctx, a.config.Client, l.topic, len(l.start))
+		if err != nil {
+			return err
+		}
+		for p := range l.start {
+			l.start[p] = max(l.start[p], start[p])
+		}
+		if l.deleted() {
+			a.note("topic %s begins at offset %s: what retention took away was not audited", l.topic, offsets(l.start))
+		}
+	}
+	return nil
 }
 
 // horizon is the time before which records of the topic may be gone; nil: none is.

@@ -23,6 +23,12 @@ var byHandSQL string
 //go:embed bounds.sql
 var boundsSQL string
 
+//go:embed redemptions.sql
+var redemptionTables string
+
+//go:embed answers.sql
+var answersSQL string
+
 //go:embed rules/*.sql
 var ruleFiles embed.FS
 
@@ -39,6 +45,8 @@ var invariants = []struct {
 	{6, "Exact stock"},
 	{7, `No false "exhausted"`},
 	{8, "Windows and states hold"},
+	{9, "Redemptions hold"},
+	{10, "Low is told once per crossing"},
 }
 
 // rule is a query whose rows are violations of an invariant. Its file begins

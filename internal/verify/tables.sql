@@ -119,3 +119,49 @@ CREATE TEMP TABLE audit_generated (
     seq  bigint NOT NULL,
     code uuid                           -- md5; null: its generator cannot be read
 );
+
+-- Events of the topic of pool events, and of that of staff notifications.
+CREATE TEMP TABLE audit_pool_events (
+    part         int NOT NULL,
+    off          bigint NOT NULL,
+    id           text COLLATE "C" NOT NULL,
+    kind         text COLLATE "C" NOT NULL,   -- low, launched …; pool_low …
+    pool         text COLLATE "C" NOT NULL,
+    campaign     text COLLATE "C" NOT NULL,
+    remaining    bigint,
+    threshold    bigint,
+    exhausted_at timestamptz,
+    at           timestamptz NOT NULL,
+    v1           bigint NOT NULL,             -- digest of what a repeat has in common
+    v2           bigint NOT NULL,
+    staff        text COLLATE "C",            -- of a notification
+    channel      text COLLATE "C",
+    per_minute   text                         -- of a crossing
+);
+CREATE TEMP TABLE audit_notices (LIKE audit_pool_events INCLUDING ALL);
+
+-- What is told of crossings, with the id by which it must be told, and whether to
+-- staff. Those that did not wait in the outbox any more before the ends of the topics
+-- were looked up: they must be there.
+CREATE TEMP TABLE audit_told (
+    id       text COLLATE "C" NOT NULL,
+    notice   boolean NOT NULL,
+    pool     int NOT NULL,
+    crossing bigint NOT NULL,
+    at       timestamptz NOT NULL,
+    staff    text COLLATE "C"
+);
+
+-- Events older than these may be gone; null: none is.
+CREATE TEMP TABLE audit_notice_horizon (
+    events  timestamptz,
+    notices timestamptz
+);
+
+-- The ce_id of an event: 128 bits of a SHA-256 over the parts, each with a NUL behind
+-- it, in the form of a UUID of version 8.
+CREATE FUNCTION pg_temp.event_id(VARIADIC parts text[]) RETURNS text LANGUAGE sql IMMUTABLE AS $$
+    SELECT encode(set_byte(set_byte(b, 6, get_byte(b, 6) & 15 | 128), 8, get_byte(b, 8) & 63 | 128), 'hex')::uuid::text
+      FROM (SELECT substr(sha256(string_agg(convert_to(p, 'UTF8') || '\x00'::bytea, '' ORDER BY n)), 1, 16) AS b
+              FROM unnest(parts) WITH ORDINALITY AS u(p, n)) s;
+$$;

@@ -54,6 +54,7 @@ type world struct {
 	refusedAt                                                    time.Time
 	flying                                                       delivery         // decided, the group's offset does not say so
 	lots                                                         map[string]int32 // the first of each pool
+	scant                                                        *domain.Pool     // ran low, and is exhausted
 }
 
 // delivery is a record of the request topic.
@@ -450,6 +451,7 @@ func (w *world) good() {
 	}
 	w.reject(w.send(1, request("summer", "poison", "c-1")), domain.Poison, nil, 0)
 
+	w.scarcity()
 	w.commit()
 	w.flying = w.send(2, request("summer", "flying", "c-1"))
 	w.issue(w.flying, w.summer, w.lots["summer"])

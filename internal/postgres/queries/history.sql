@@ -1,9 +1,9 @@
--- The history of pools and campaigns. An entry is written last in the transaction
+-- The history of pools, campaigns and staff. An entry is written last in the transaction
 -- of what it tells, which holds the row's lock.
 
 -- name: AddHistory :exec
-INSERT INTO history (at, actor, action, pool, campaign, changes, version, revision)
-VALUES (@at, @actor, @action, @pool, @campaign, @changes, @version, @revision);
+INSERT INTO history (at, actor, action, pool, campaign, staff, changes, version, revision)
+VALUES (@at, @actor, @action, @pool, @campaign, @staff, @changes, @version, @revision);
 
 -- name: PoolHistory :many
 SELECT entry, at, actor, action, changes, version, revision

@@ -22,6 +22,9 @@ SELECT * FROM partitions WHERE stream = @stream AND number = @number;
 UPDATE service SET gate = coalesce(gate, @reason::text)
  WHERE EXISTS (SELECT FROM partitions p WHERE p.partition = @partition AND p.epoch = @epoch AND p.next_offset <= @offset_seen);
 
+-- name: Gate :one
+SELECT coalesce(gate, '')::text AS reason FROM service;
+
 -- name: EndPredecessors :one
 SELECT end_predecessors(@partition::int, @epoch::bigint)::bigint;
 

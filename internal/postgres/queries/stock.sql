@@ -25,10 +25,12 @@ WITH taken AS (
 SELECT coalesce(sum(s.size), 0)::bigint AS total,
        coalesce(sum(s.issued), 0)::bigint AS issued,
        coalesce(sum(s.withdrawn), 0)::bigint AS withdrawn,
+       (SELECT coalesce(sum(n.redeemed), 0) FROM redemption_counts n WHERE n.pool = @pool)::bigint AS redeemed,
        coalesce(sum(s.unissued) FILTER (WHERE s.expired), 0)::bigint AS expired,
        coalesce(sum(s.unissued) FILTER (WHERE s.scheduled AND NOT s.expired), 0)::bigint AS scheduled,
        coalesce(sum(s.unissued) FILTER (WHERE NOT s.scheduled AND NOT s.expired), 0)::bigint AS available,
-       coalesce(sum(s.held) FILTER (WHERE NOT s.scheduled AND NOT s.expired), 0)::bigint AS held
+       coalesce(sum(s.held) FILTER (WHERE NOT s.scheduled AND NOT s.expired), 0)::bigint AS held,
+       statement_timestamp()::timestamptz AS asked_at
   FROM shelf s;
 
 -- name: FindCode :one

@@ -13,8 +13,8 @@ import (
 
 const AddHistory = `-- name: AddHistory :exec
 
-INSERT INTO history (at, actor, action, pool, campaign, changes, version, revision)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+INSERT INTO history (at, actor, action, pool, campaign, staff, changes, version, revision)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
 `
 
 type AddHistoryParams struct {
@@ -23,12 +23,13 @@ type AddHistoryParams struct {
 	Action   string
 	Pool     *int32
 	Campaign *int32
+	Staff    *int32
 	Changes  []byte
 	Version  int64
 	Revision int64
 }
 
-// The history of pools and campaigns. An entry is written last in the transaction
+// The history of pools, campaigns and staff. An entry is written last in the transaction
 // of what it tells, which holds the row's lock.
 func (q *Queries) AddHistory(ctx context.Context, arg AddHistoryParams) error {
 	_, err := q.db.Exec(ctx, AddHistory,
@@ -37,6 +38,7 @@ func (q *Queries) AddHistory(ctx context.Context, arg AddHistoryParams) error {
 		arg.Action,
 		arg.Pool,
 		arg.Campaign,
+		arg.Staff,
 		arg.Changes,
 		arg.Version,
 		arg.Revision,

@@ -353,6 +353,17 @@ func (q *Queries) FreeLater(ctx context.Context, arg FreeLaterParams) (int64, er
 	return free, err
 }
 
+const Gate = `-- name: Gate :one
+SELECT coalesce(gate, '')::text AS reason FROM service
+`
+
+func (q *Queries) Gate(ctx context.Context) (string, error) {
+	row := q.db.QueryRow(ctx, Gate)
+	var reason string
+	err := row.Scan(&reason)
+	return reason, err
+}
+
 const GiveBack = `-- name: GiveBack :exec
 SELECT hand_back(p.pool, ARRAY[$1::int]) FROM (SELECT pool FROM pools WHERE pool = $2 FOR UPDATE) p
 `
@@ -420,7 +431,7 @@ func (q *Queries) HeldOf(ctx context.Context, arg HeldOfParams) ([]HeldOfRow, er
 }
 
 const HeldRuns = `-- name: HeldRuns :many
-SELECT p.pool, p.id, p.campaign, p.name, p.description, p.parameter_name, p.notify_below, p.notify, p.multi_use, p.check_issued, p.validity, p.processing, p.state, p.mode, p.grant_no, p.revision, p.version, p.created_at, p.launched_at, p.archived_at, p.issue_start, p.issue_end, c.id AS campaign_id, l.pool, l.lot, l.size, l.done, l.issue_start, l.issue_end, l.available_from, l.available_till, l.import, l.revision, l.created_at, l.moved, l.generator, l.gen_from, l.withdrawn, l.blocked, r.lo, r.next, r.hi, r.grant_no
+SELECT p.pool, p.id, p.campaign, p.name, p.description, p.parameter_name, p.notify_below, p.notify, p.multi_use, p.check_issued, p.validity, p.processing, p.state, p.mode, p.grant_no, p.revision, p.version, p.created_at, p.launched_at, p.archived_at, p.issue_start, p.issue_end, p.redemption_limit, p.redemption_limit_per_customer, c.id AS campaign_id, l.pool, l.lot, l.size, l.done, l.issue_start, l.issue_end, l.available_from, l.available_till, l.import, l.revision, l.created_at, l.moved, l.generator, l.gen_from, l.withdrawn, l.blocked, r.lo, r.next, r.hi, r.grant_no
   FROM runs r
   JOIN pools p ON p.pool = r.pool
   JOIN campaigns c ON c.campaign = p.campaign
@@ -471,6 +482,8 @@ func (q *Queries) HeldRuns(ctx context.Context, partition *int32) ([]HeldRunsRow
 			&i.Pool.ArchivedAt,
 			&i.Pool.IssueStart,
 			&i.Pool.IssueEnd,
+			&i.Pool.RedemptionLimit,
+			&i.Pool.RedemptionLimitPerCustomer,
 			&i.CampaignID,
 			&i.Lot.Pool,
 			&i.Lot.Lot,
@@ -685,7 +698,7 @@ func (q *Queries) PartitionByNumber(ctx context.Context, arg PartitionByNumberPa
 }
 
 const PoolsByID = `-- name: PoolsByID :many
-SELECT p.pool, p.id, p.campaign, p.name, p.description, p.parameter_name, p.notify_below, p.notify, p.multi_use, p.check_issued, p.validity, p.processing, p.state, p.mode, p.grant_no, p.revision, p.version, p.created_at, p.launched_at, p.archived_at, p.issue_start, p.issue_end, c.id AS campaign_id
+SELECT p.pool, p.id, p.campaign, p.name, p.description, p.parameter_name, p.notify_below, p.notify, p.multi_use, p.check_issued, p.validity, p.processing, p.state, p.mode, p.grant_no, p.revision, p.version, p.created_at, p.launched_at, p.archived_at, p.issue_start, p.issue_end, p.redemption_limit, p.redemption_limit_per_customer, c.id AS campaign_id
   FROM pools p JOIN campaigns c ON c.campaign = p.campaign
  WHERE p.id = ANY ($1::text[])
 `
@@ -727,6 +740,8 @@ func (q *Queries) PoolsByID(ctx context.Context, ids []string) ([]PoolsByIDRow, 
 			&i.Pool.ArchivedAt,
 			&i.Pool.IssueStart,
 			&i.Pool.IssueEnd,
+			&i.Pool.RedemptionLimit,
+			&i.Pool.RedemptionLimitPerCustomer,
 			&i.CampaignID,
 		); err != nil {
 			return nil, err

@@ -52,6 +52,26 @@ type CodeHistory struct {
 	RequestID *string
 }
 
+type CodeUse struct {
+	Pool int32
+	Lot  int32
+	Seq  int64
+	Uses int64
+}
+
+type Crossing struct {
+	Pool        int32
+	LowNo       int64
+	FromState   string
+	ToState     string
+	Kind        string
+	At          pgtype.Timestamptz
+	Remaining   int64
+	Threshold   *int64
+	PerMinute   float64
+	ExhaustedAt pgtype.Timestamptz
+}
+
 type Generator struct {
 	Pool      int32
 	Generator pgtype.UUID
@@ -72,6 +92,7 @@ type History struct {
 	Changes  []byte
 	Version  int64
 	Revision int64
+	Staff    *int32
 }
 
 type Import struct {
@@ -200,6 +221,16 @@ type LotChange struct {
 	Withdrawn int64
 }
 
+type Notification struct {
+	Pool    int32
+	LowNo   int64
+	Kind    string
+	Staff   int32
+	Channel string
+	StaffID string
+	At      pgtype.Timestamptz
+}
+
 type Outbox struct {
 	No          int64
 	Topic       string
@@ -231,28 +262,75 @@ type Pass struct {
 }
 
 type Pool struct {
-	Pool          int32
-	ID            string
-	Campaign      int32
-	Name          string
-	Description   string
-	ParameterName string
-	NotifyBelow   *int64
-	Notify        bool
-	MultiUse      bool
-	CheckIssued   bool
-	Validity      *string
-	Processing    string
-	State         string
-	Mode          string
-	GrantNo       int64
-	Revision      int64
-	Version       int64
-	CreatedAt     pgtype.Timestamptz
-	LaunchedAt    pgtype.Timestamptz
-	ArchivedAt    pgtype.Timestamptz
-	IssueStart    pgtype.Timestamptz
-	IssueEnd      pgtype.Timestamptz
+	Pool                       int32
+	ID                         string
+	Campaign                   int32
+	Name                       string
+	Description                string
+	ParameterName              string
+	NotifyBelow                *int64
+	Notify                     bool
+	MultiUse                   bool
+	CheckIssued                bool
+	Validity                   *string
+	Processing                 string
+	State                      string
+	Mode                       string
+	GrantNo                    int64
+	Revision                   int64
+	Version                    int64
+	CreatedAt                  pgtype.Timestamptz
+	LaunchedAt                 pgtype.Timestamptz
+	ArchivedAt                 pgtype.Timestamptz
+	IssueStart                 pgtype.Timestamptz
+	IssueEnd                   pgtype.Timestamptz
+	RedemptionLimit            *int64
+	RedemptionLimitPerCustomer *int64
+}
+
+type PoolsInUse struct {
+	Worker string
+	At     pgtype.Timestamptz
+	Pools  []int32
+}
+
+type Redemption struct {
+	Pool         int32
+	RedemptionID string
+	Code         string
+	Lot          *int32
+	Seq          *int64
+	CustomerID   *string
+	OrderID      *string
+	OccurredAt   pgtype.Timestamptz
+	Context      []byte
+	IssuedTo     *string
+	DecidedAt    pgtype.Timestamptz
+	Reason       int16
+	External     bool
+	Checked      bool
+	MultiUse     bool
+	RolledBackAt pgtype.Timestamptz
+	RolledBackBy *string
+}
+
+type RedemptionCount struct {
+	Pool     int32
+	Slot     int16
+	Redeemed int64
+}
+
+type RefusedRedemption struct {
+	PoolID       string
+	RedemptionID string
+	Content      []byte
+	Code         string
+	CustomerID   *string
+	OrderID      *string
+	OccurredAt   pgtype.Timestamptz
+	Context      []byte
+	DecidedAt    pgtype.Timestamptz
+	Reason       int16
 }
 
 type Replenishment struct {
@@ -282,6 +360,35 @@ type Service struct {
 	One        bool
 	Partitions int32
 	Gate       *string
+	StaffNo    int64
+}
+
+type Staff struct {
+	Staff       int32
+	ID          string
+	Name        string
+	Email       string
+	Active      bool
+	CreatedAt   pgtype.Timestamptz
+	ActiveSince pgtype.Timestamptz
+}
+
+type StockWatch struct {
+	Pool     int32
+	State    string
+	LowNo    int64
+	ToldLow  int64
+	ToldOut  int64
+	SeenLeft *int64
+	SampleAt []pgtype.Timestamptz
+	Samples  []int64
+}
+
+type Subscription struct {
+	Staff     int32
+	Campaign  *int32
+	Pool      *int32
+	CreatedAt pgtype.Timestamptz
 }
 
 type Withdrawn struct {

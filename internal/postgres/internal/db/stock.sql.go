@@ -251,10 +251,12 @@ WITH taken AS (
 SELECT coalesce(sum(s.size), 0)::bigint AS total,
        coalesce(sum(s.issued), 0)::bigint AS issued,
        coalesce(sum(s.withdrawn), 0)::bigint AS withdrawn,
+       (SELECT coalesce(sum(n.redeemed), 0) FROM redemption_counts n WHERE n.pool = $1)::bigint AS redeemed,
        coalesce(sum(s.unissued) FILTER (WHERE s.expired), 0)::bigint AS expired,
        coalesce(sum(s.unissued) FILTER (WHERE s.scheduled AND NOT s.expired), 0)::bigint AS scheduled,
        coalesce(sum(s.unissued) FILTER (WHERE NOT s.scheduled AND NOT s.expired), 0)::bigint AS available,
-       coalesce(sum(s.held) FILTER (WHERE NOT s.scheduled AND NOT s.expired), 0)::bigint AS held
+       coalesce(sum(s.held) FILTER (WHERE NOT s.scheduled AND NOT s.expired), 0)::bigint AS held,
+       statement_timestamp()::timestamptz AS asked_at
   FROM shelf s
 `
 
@@ -262,10 +264,12 @@ type StockRow struct {
 	Total     int64
 	Issued    int64
 	Withdrawn int64
+	Redeemed  int64
 	Expired   int64
 	Scheduled int64
 	Available int64
 	Held      int64
+	AskedAt   pgtype.Timestamptz
 }
 
 // What is left and what became of it.
@@ -280,10 +284,12 @@ func (q *Queries) Stock(ctx context.Context, pool int32) (StockRow, error) {
 		&i.Total,
 		&i.Issued,
 		&i.Withdrawn,
+		&i.Redeemed,
 		&i.Expired,
 		&i.Scheduled,
 		&i.Available,
 		&i.Held,
+		&i.AskedAt,
 	)
 	return i, err
 }
