@@ -8,7 +8,6 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
-	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -39,11 +38,11 @@ func TestByHandLive(t *testing.T) {
 			nodes := []*node{w.Serve(), w.Serve()}
 			s := w.Stream("p", rate)
 			d := &desk{w: w, t: t, nodes: nodes, codes: codes, stream: s, stop: make(chan struct{}), took: map[string][]time.Duration{}, given: map[string]given{}, refused: map[string]int{}}
-			for n := range sized(4, 6) {
+			for n := range sized(4, 16) {
 				d.work.Go(func() { d.clerk(uint64(n), many) })
 			}
 			began := time.Now()
-			if !many && os.Getenv("NOUP") == "" {
+			if !many {
 				d.work.Go(d.uploads)
 			}
 			time.Sleep(long)
