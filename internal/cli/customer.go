@@ -50,7 +50,7 @@ func (p *program) customerCodesCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			items, err := r.list(cmd.Context(), pathTo("customers", args[0], "codes"), asking(nil))
 			if err != nil {
-				return about("customer", args[0], err)
+				return err
 			}
 			return showAll(p, &r, items, "ISSUED\tPOOL\tCODE\tSTATE\tVALID UNTIL\tREQUEST", func(w io.Writer, c customerCode) { c.write(w) })
 		},
@@ -112,7 +112,7 @@ retention has passed: the answer says until when. To do it again erases what is 
 			for {
 				b, err := r.do(cmd.Context(), http.MethodDelete, pathTo("customers", args[0]), nil)
 				if err != nil {
-					return about("customer", args[0], err)
+					return err
 				}
 				var e erasure
 				if err := json.Unmarshal(b, &e); err != nil {

@@ -373,11 +373,13 @@ BEGIN
                order_id = CASE WHEN r.customer_id IS NULL THEN order_pseudonym(r.order_id) ELSE r.order_id END,
                context = CASE WHEN r.customer_id IS NULL THEN NULL ELSE r.context END
           FROM (SELECT f.tid FROM unnest(k_pool, k_lot, k_seq) AS k(pool, lot, seq)
-                 CROSS JOIN LATERAL (SELECT r.ctid AS tid, r.issued_to FROM redemptions r
-                                      WHERE r.pool = k.pool AND r.lot = k.lot AND r.seq = k.seq AND r.reason = 0
+                 CROSS JOIN LATERAL ((SELECT r.ctid AS tid, r.issued_to FROM redemptions r
+                                       WHERE r.pool = k.pool AND r.lot = k.lot AND r.seq >= k.seq AND r.seq <= k.seq AND r.reason = 0
+                                       ORDER BY r.seq, r.decided_at)
                                       UNION ALL
-                                     SELECT r.ctid, r.issued_to FROM redemptions r
-                                      WHERE r.pool = k.pool AND r.lot = k.lot AND r.seq = k.seq AND r.reason <> 0 AND r.issued_to IS NOT NULL OFFSET 0) f
+                                     (SELECT r.ctid, r.issued_to FROM redemptions r
+                                       WHERE r.pool = k.pool AND r.lot = k.lot AND r.seq >= k.seq AND r.seq <= k.seq AND r.reason <> 0 AND r.issued_to IS NOT NULL
+                                       ORDER BY r.seq)) f
                  WHERE f.issued_to = e.customer_id OFFSET 0) f
          WHERE r.ctid = f.tid
         RETURNING r.customer_id)
