@@ -134,12 +134,27 @@ func TestCustomerCodes(t *testing.T) {
 	d.ListAll(1000)
 	a.For("made", runs["made"], "ann")
 	check("one is not")
+	if _, err := d.IssueCode(d.ctx, "anna", "p999", domain.Request{PoolID: "p", RequestID: "by hand", CustomerID: "ann"}, ""); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.IssueNext(d.ctx, "anna", domain.Request{PoolID: "many", RequestID: "next", CustomerID: "ann"}, ""); err != nil {
+		t.Fatal(err)
+	}
+	check("by hand")
+	d.ListAll(1000)
+	check("by hand, and listed")
 
 	first, err := d.CustomerCodes(d.ctx, "ann", domain.IssuePlace{}, 1)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c := first[0]; c.Pool.ID != "made" || c.State != domain.CodeIssued || !strings.HasPrefix(c.Code, "SUN-") || c.ValidFrom.IsZero() {
+	if c := first[0]; c.RequestID != "next" || c.Pool.ID != "many" {
+		t.Errorf("got %+v", c)
+	}
+	if first, err = d.CustomerCodes(d.ctx, "ann", domain.IssuePlace{}, 3); err != nil {
+		t.Fatal(err)
+	}
+	if c := first[2]; c.Pool.ID != "made" || c.State != domain.CodeIssued || !strings.HasPrefix(c.Code, "SUN-") || c.ValidFrom.IsZero() {
 		t.Errorf("got %+v", c)
 	}
 	d.Exec("INSERT INTO blocks (pool, lot, seq, at, actor, note) SELECT pool, lot, seq, now(), 'a', '' FROM issuances WHERE request_id = 'r-p-1-0'")
@@ -157,7 +172,7 @@ func TestCustomerCodes(t *testing.T) {
 	}
 	want := map[string]domain.CodeState{
 		"r-p-0-0": "issued", "r-p-0-2": "issued", "r-q-0-4": "redeemed", "r-many-0-5": "issued", "r-many-0-6": "issued", "r-many-0-7": "issued",
-		"r-p-1-0": "blocked", "r-made-0-8": "issued",
+		"r-p-1-0": "blocked", "r-made-0-8": "issued", "by hand": "issued", "next": "issued",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
@@ -315,15 +330,27 @@ func TestEraseCustomer(t *testing.T) {
 	d.Want([]string{"redeemed", "limit_reached", "redemption_conflict", "redeemed"},
 		uses2, wish("many", "m-3", "many0", "ann-4711"), other, wish("many", "m-4", "many0", "bob"))
 
+	// By hand a repeat is known, too.
+	again := domain.Request{PoolID: "p", RequestID: "r-p-0-0", CustomerID: "ann-4711"}
+	if i, err := d.IssueNext(d.ctx, "anna", again, ""); err != nil || i.Code != "p0" || !domain.IsPseudonym(i.CustomerID) {
+		t.Errorf("asked again by hand: %+v, %v", i, err)
+	}
+	if i, err := d.IssueCode(d.ctx, "anna", "p0", again, ""); err != nil || !domain.IsPseudonym(i.CustomerID) {
+		t.Errorf("asked again for the code by hand: %+v, %v", i, err)
+	}
+	again.CustomerID = "bob"
+	if _, err := d.IssueNext(d.ctx, "anna", again, ""); fmt.Sprint(err) != domain.DeniedConflict.Detail() {
+		t.Errorf("another asks: %v", err)
+	}
+
 	// What comes afterwards is new.
 	a.For("p", runs, "ann-4711")
 	if got := d.Of("ann-4711", 10); len(got) != 1 {
 		t.Errorf("has %q", got)
 	}
 	d.Exec("DELETE FROM outbox")
-	again := d.Erase("ann-4711")
-	if again.Issuances != 1 || again.Redemptions != 3 || again.No == erased.No {
-		t.Errorf("erased again: %+v", again)
+	if e := d.Erase("ann-4711"); e.Issuances != 1 || e.Redemptions != 3 || e.No == erased.No {
+		t.Errorf("erased again: %+v", e)
 	}
 	if n := d.Int("SELECT count(DISTINCT customer_id) FROM issuances"); n != 2 {
 		t.Errorf("%d customers, want bob and one who was erased", n)
