@@ -140,6 +140,44 @@ func TestRejectedConforms(t *testing.T) {
 	})
 }
 
+// TestRedemptionsConform: what is said of redemptions is as their schemas say.
+func TestRedemptionsConform(t *testing.T) {
+	schemas := map[string]*jsonschema.Schema{}
+	for _, typ := range []string{domain.TypeCodeRedeemed, domain.TypeRedemptionRejected, domain.TypeRedemptionRolledBack} {
+		schemas[typ] = schema(t, typ)
+	}
+	optional := rapid.OneOf(rapid.Just(""), eventID)
+	rapid.Check(t, func(t *rapid.T) {
+		r := domain.Redemption{
+			RedemptionRequest: domain.RedemptionRequest{
+				PoolID: eventID.Draw(t, "pool"), RedemptionID: eventID.Draw(t, "redemption"), Code: eventID.Draw(t, "code"),
+				CustomerID: optional.Draw(t, "customer"), OrderID: optional.Draw(t, "order"), Context: context.Draw(t, "context"),
+			},
+			IssuedTo: optional.Draw(t, "issued_to"), DecidedAt: moment.Draw(t, "at"),
+			Reason:     rapid.SampledFrom(append(domain.RedemptionReasons, domain.NotRejected)).Draw(t, "reason"),
+			Processing: rapid.SampledFrom([]domain.Processing{domain.Internal, domain.External}).Draw(t, "processing"),
+		}
+		if rapid.Bool().Draw(t, "occurred") {
+			r.OccurredAt = moment.Draw(t, "occurred_at")
+		}
+		events := []domain.Event{r.Event()}
+		if r.Redeemed() && rapid.Bool().Draw(t, "rolled back") {
+			r.RolledBackAt = moment.Draw(t, "rolled_back_at")
+			again, back := r.Event(), r.RolledBackEvent()
+			if again.ID != events[0].ID || back.ID == again.ID {
+				t.Fatalf("ids %s, again %s, rolled back %s", events[0].ID, again.ID, back.ID)
+			}
+			events = append(events, again, back)
+		}
+		for _, e := range events {
+			if err := valid(schemas[e.Type], e.Value); err != nil {
+				t.Fatalf("%s: %v\n%s", e.Type, err, e.Value)
+			}
+			wantFields(t, schemas[e.Type], e.Value)
+		}
+	})
+}
+
 // aPool is any launched pool.
 var aPool = rapid.Custom(func(t *rapid.T) *domain.Pool {
 	return &domain.Pool{
@@ -201,6 +239,15 @@ func TestPoolEventsConform(t *testing.T) {
 }
 
 func TestReasonsAgree(t *testing.T) {
+	var redemption []any
+	for _, r := range domain.RedemptionReasons {
+		if r != domain.CustomerNeeded { // goes by the name of another
+			redemption = append(redemption, r.String())
+		}
+	}
+	if diff := cmp.Diff(redemption, schema(t, domain.TypeRedemptionRejected).Properties["reason"].Enum.Values); diff != "" {
+		t.Errorf("reasons of redemptions (-domain +schema):\n%s", diff)
+	}
 	var want []any
 	for _, r := range domain.Reasons {
 		want = append(want, r.String())
@@ -213,7 +260,17 @@ func TestReasonsAgree(t *testing.T) {
 // TestRequestedAgrees: the schema and the decoder accept the same events, as
 // far as a schema can tell.
 func TestRequestedAgrees(t *testing.T) {
-	s := schema(t, domain.TypeCodeRequested)
+	agrees(t, domain.TypeCodeRequested, []string{"request_id", "pool_id", "customer_id"}, []string{"expires_at", "context", "more"},
+		func(r *consumer.Record) *consumer.Malformed { _, m := consumer.Decode(r); return m })
+}
+
+func TestRedemptionRequestedAgrees(t *testing.T) {
+	agrees(t, domain.TypeRedemptionRequested, []string{"redemption_id", "pool_id", "code"}, []string{"customer_id", "order_id", "occurred_at", "context", "more"},
+		func(r *consumer.Record) *consumer.Malformed { _, m := consumer.DecodeRedemption(r); return m })
+}
+
+func agrees(t *testing.T, eventType string, required, optional []string, decode func(*consumer.Record) *consumer.Malformed) {
+	s := schema(t, eventType)
 	values := rapid.SampledFrom([]string{
 		`"r-1"`, `"r-1"`, `"r-1"`, `"r-1"`, `""`, `"\u0000"`, `"a\nb"`, `null`, `17`, `[]`, `{}`, `{"a": {"b": 1}}`, `true`,
 		`"` + strings.Repeat("x", 200) + `"`, `"` + strings.Repeat("x", 201) + `"`,
@@ -222,19 +279,19 @@ func TestRequestedAgrees(t *testing.T) {
 	})
 	rapid.Check(t, func(t *rapid.T) {
 		var members []string
-		for _, name := range []string{"request_id", "pool_id", "customer_id"} {
+		for _, name := range required {
 			if rapid.IntRange(0, 20).Draw(t, "there") > 0 {
 				members = append(members, fmt.Sprintf("%q: %s", name, values.Draw(t, name)))
 			}
 		}
-		for _, name := range []string{"expires_at", "context", "more"} {
+		for _, name := range optional {
 			if rapid.Bool().Draw(t, "there") {
 				members = append(members, fmt.Sprintf("%q: %s", name, values.Draw(t, name)))
 			}
 		}
 		event := []byte("{" + strings.Join(members, ", ") + "}")
 		err := valid(s, event)
-		if _, m := consumer.Decode(&consumer.Record{Value: event}); (m == nil) != (err == nil) {
+		if m := decode(&consumer.Record{Value: event}); (m == nil) != (err == nil) {
 			t.Fatalf("%s\nis malformed by the decoder: %+v\nand by the schema: %v", event, m, err)
 		}
 	})
@@ -262,10 +319,14 @@ func TestExamples(t *testing.T) {
 			if err := valid(schema(t, eventType), event); err != nil {
 				t.Errorf("%s: %v", file, err)
 			}
-			if eventType != domain.TypeCodeRequested {
-				return
+			var m *consumer.Malformed
+			switch eventType {
+			case domain.TypeCodeRequested:
+				_, m = consumer.Decode(record)
+			case domain.TypeRedemptionRequested:
+				_, m = consumer.DecodeRedemption(record)
 			}
-			if _, m := consumer.Decode(record); m != nil {
+			if m != nil {
 				t.Errorf("%s is malformed: %+v", file, *m)
 			}
 		})
@@ -289,6 +350,23 @@ func TestExampleOutcomes(t *testing.T) {
 	wantSame(t, "examples/code.rejected.json", domain.AppendRejected(nil, &domain.Outcome{
 		Request: &r, Verdict: domain.Rejected, Reason: domain.PoolExhausted, DecidedAt: at,
 	}))
+}
+
+// TestExampleRedemptions: the same of redemptions.
+func TestExampleRedemptions(t *testing.T) {
+	r, m := consumer.DecodeRedemption(&consumer.Record{Value: read(t, "examples/redemption.requested.json")})
+	if m != nil {
+		t.Fatal(*m)
+	}
+	redeemed := domain.Redemption{
+		RedemptionRequest: r, IssuedTo: r.CustomerID, DecidedAt: time.Date(2026, 7, 4, 16, 20, 1, 250001000, time.UTC), Processing: domain.Internal,
+	}
+	wantSame(t, "examples/code.redeemed.json", redeemed.Event().Value)
+	redeemed.RolledBackAt = time.Date(2026, 7, 5, 9, 0, 0, 0, time.UTC)
+	wantSame(t, "examples/code.redemption_rolled_back.json", redeemed.RolledBackEvent().Value)
+	rejected := redeemed
+	rejected.Reason, rejected.Context = domain.RedeemedBefore, nil
+	wantSame(t, "examples/redemption.rejected.json", rejected.Event().Value)
 }
 
 // TestExampleNotices: the same of what is told of pools.
@@ -460,22 +538,31 @@ func TestAsyncAPIAgrees(t *testing.T) {
 	doc := asyncAPI(t)
 	names := topics.Named("promo.")
 	for pointer, want := range map[string]any{
-		"/channels/codeRequests/address":                                                    names.Requests,
-		"/channels/codeOutcomes/address":                                                    names.Outcomes,
-		"/channels/deadLetters/address":                                                     names.DeadLetters,
-		"/operations/answerCodeRequests/bindings/kafka/groupId/enum":                        []any{names.IssuingGroup},
-		"/components/messages/codeRequested/headers/properties/ce_type/const":               domain.TypeCodeRequested,
-		"/components/messages/codeRequestedStructured/payload/schema/properties/type/const": domain.TypeCodeRequested,
-		"/components/messages/codeIssued/headers/properties/ce_type/const":                  domain.TypeCodeIssued,
-		"/components/messages/codeIssued/headers/properties/ce_dataschema/const":            domain.DataSchema(domain.TypeCodeIssued),
-		"/components/messages/codeRejected/headers/properties/ce_type/const":                domain.TypeCodeRejected,
-		"/components/messages/codeRejected/headers/properties/ce_dataschema/const":          domain.DataSchema(domain.TypeCodeRejected),
-		"/components/messages/poolLow/headers/properties/ce_dataschema/const":               domain.DataSchema(domain.TypePoolLow),
-		"/channels/poolEvents/address":                                                      names.PoolEvents,
-		"/channels/staffNotifications/address":                                              names.Notifications,
-		"/components/schemas/eventHeaders/properties/ce_source/const":                       domain.Source,
-		"/components/schemas/outcomeHeaders/properties/ce_source/const":                     domain.Source,
-		"/components/messages/deadLetter/headers/properties/dl_reason/enum":                 deadLetterReasons(),
+		"/channels/codeRequests/address":                                                          names.Requests,
+		"/channels/codeOutcomes/address":                                                          names.Outcomes,
+		"/channels/deadLetters/address":                                                           names.DeadLetters,
+		"/operations/answerCodeRequests/bindings/kafka/groupId/enum":                              []any{names.IssuingGroup},
+		"/channels/redemptionRequests/address":                                                    names.RedemptionRequests,
+		"/channels/redemptionOutcomes/address":                                                    names.RedemptionOutcomes,
+		"/operations/answerRedemptionRequests/bindings/kafka/groupId/enum":                        []any{names.RedeemingGroup},
+		"/components/messages/redemptionRequested/headers/properties/ce_type/const":               domain.TypeRedemptionRequested,
+		"/components/messages/redemptionRequestedStructured/payload/schema/properties/type/const": domain.TypeRedemptionRequested,
+		"/components/messages/codeRedeemed/headers/properties/ce_dataschema/const":                domain.DataSchema(domain.TypeCodeRedeemed),
+		"/components/messages/redemptionRejected/headers/properties/ce_dataschema/const":          domain.DataSchema(domain.TypeRedemptionRejected),
+		"/components/messages/codeRedemptionRolledBack/headers/properties/ce_dataschema/const":    domain.DataSchema(domain.TypeRedemptionRolledBack),
+		"/components/schemas/redemptionHeaders/properties/ce_source/const":                        domain.Source,
+		"/components/messages/codeRequested/headers/properties/ce_type/const":                     domain.TypeCodeRequested,
+		"/components/messages/codeRequestedStructured/payload/schema/properties/type/const":       domain.TypeCodeRequested,
+		"/components/messages/codeIssued/headers/properties/ce_type/const":                        domain.TypeCodeIssued,
+		"/components/messages/codeIssued/headers/properties/ce_dataschema/const":                  domain.DataSchema(domain.TypeCodeIssued),
+		"/components/messages/codeRejected/headers/properties/ce_type/const":                      domain.TypeCodeRejected,
+		"/components/messages/codeRejected/headers/properties/ce_dataschema/const":                domain.DataSchema(domain.TypeCodeRejected),
+		"/components/schemas/outcomeHeaders/properties/ce_source/const":                           domain.Source,
+		"/components/messages/deadLetter/headers/properties/dl_reason/enum":                       deadLetterReasons(),
+		"/components/messages/poolLow/headers/properties/ce_dataschema/const":                     domain.DataSchema(domain.TypePoolLow),
+		"/channels/poolEvents/address":                                                            names.PoolEvents,
+		"/channels/staffNotifications/address":                                                    names.Notifications,
+		"/components/schemas/eventHeaders/properties/ce_source/const":                             domain.Source,
 	} {
 		got, _ := at(doc, pointer)
 		if diff := cmp.Diff(want, got); diff != "" {

@@ -24,12 +24,14 @@ import (
 	"promopool/internal/consumer"
 	"promopool/internal/domain"
 	"promopool/internal/exporting"
+	"promopool/internal/guesses"
 	"promopool/internal/httpapi"
 	"promopool/internal/importing"
 	"promopool/internal/issuing"
 	"promopool/internal/outbox"
 	"promopool/internal/postgres"
 	"promopool/internal/producer"
+	"promopool/internal/redeeming"
 	"promopool/internal/topics"
 	"promopool/internal/watching"
 )
@@ -74,6 +76,11 @@ type Config struct {
 	// files. Lowered: files are gone sooner; 0: at once. Files that are here
 	// already stay as long as their uploader was told.
 	KeepUploads time.Duration
+	// GuessLimits bound how many redemptions and checks by HTTP may fail, of each
+	// caller and at each pool. Default 60 a minute and 100 at once of a caller, ten
+	// times that at a pool. Raised: codes are found sooner by trying. Lowered: shops
+	// whose customers mistype are turned away. Redemptions that succeed don't count.
+	GuessLimits guesses.Limits
 	// PublicURL is where staff reach the HTTP interface, for links in notices.
 	// Default the address that it listens on, which only helps on this machine.
 	// All processes should have the same.
@@ -94,6 +101,12 @@ func Run(ctx context.Context, c Config, ready func(httpAddr string)) error {
 		return err
 	}
 
+	if c.GuessLimits == (guesses.Limits{}) {
+		c.GuessLimits = guesses.DefaultLimits()
+	}
+	if err := c.GuessLimits.Check(); err != nil {
+		return err
+	}
 	if err := linkable(c.PublicURL); err != nil {
 		return err
 	}
@@ -133,6 +146,9 @@ func Run(ctx context.Context, c Config, ready func(httpAddr string)) error {
 	defer stop(nil)
 
 	health := &consumer.Health{}
+	ofGroup := func(name string) *consumer.Metrics {
+		return consumer.NewMetrics(prometheus.WrapRegistererWith(prometheus.Labels{"group": name}, registry))
+	}
 	issuer := issuing.New(store, worker, registry, log)
 	publisher := producer.New(client, limits, log, registry)
 	partitions := &consumer.Partitions{
@@ -142,9 +158,21 @@ func Run(ctx context.Context, c Config, ready func(httpAddr string)) error {
 		DeadLetters: producer.NewDeadLetters(publisher, names.DeadLetters, described[names.DeadLetters].Partitions, names.Requests, requests.Stream),
 		Tails:       consumer.NewTails(client, requests, described[names.Outcomes], described[names.DeadLetters]),
 		Stream:      requests.Stream, Count: requests.Partitions,
-		Health: health, Stop: stop, Metrics: consumer.NewMetrics(registry), Log: log,
+		Health: health, Stop: stop, Metrics: ofGroup(names.IssuingGroup), Log: log,
 	}
 	group := consumer.NewGroup(client, c.Kafka, names.IssuingGroup, names.Requests, consumer.DefaultStall, health, log, registry)
+
+	events := outbox.New(store, producer.NewEvents(publisher, eventTopics(names, described)), log, registry)
+	redeemer := redeeming.New(store, events.Wake, registry)
+	asked := described[names.RedemptionRequests]
+	redemptions := &consumer.Redemptions{
+		Fetcher:     consumer.NewFetcher(client, names.RedemptionRequests, fetchBytes).Of(asked),
+		Redeemer:    redeemer,
+		Outcomes:    producer.NewRedemptions(publisher, names.RedemptionOutcomes, described[names.RedemptionOutcomes].Partitions, asked.Stream, asked.Partitions),
+		DeadLetters: producer.NewDeadLetters(publisher, names.DeadLetters, described[names.DeadLetters].Partitions, names.RedemptionRequests, asked.Stream),
+		Health:      health, Stop: stop, Metrics: ofGroup(names.RedeemingGroup), Log: log,
+	}
+	redeemers := consumer.NewGroup(client, c.Kafka, names.RedeemingGroup, names.RedemptionRequests, consumer.DefaultStall, health, log, registry)
 
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", c.HTTPAddr)
 	if err != nil {
@@ -154,7 +182,6 @@ func Run(ctx context.Context, c Config, ready func(httpAddr string)) error {
 	imports := importing.New(store, log, registry)
 	intake := importing.NewIntake(store, c.MaxUploadBytes, imports.Wake)
 	intake.Keep = c.KeepUploads
-	events := outbox.New(store, producer.NewEvents(publisher, eventTopics(names, described)), log, registry)
 	numbers := consumer.NewNumbers(client, []topics.Topic{described[names.PoolEvents], described[names.Notifications]},
 		[]topics.Topic{described[names.Outcomes], described[names.RedemptionOutcomes]})
 	carrier := gated{store: store, numbers: numbers, log: log.With().Str("component", "outbox").Logger(), work: events.Run}
@@ -163,13 +190,16 @@ func Run(ctx context.Context, c Config, ready func(httpAddr string)) error {
 	}
 	watcher := watching.New(store, events.Wake, log, registry)
 	server := httpapi.Server(httpapi.New(httpapi.Deps{
-		Campaigns: store, Pools: store, Staffing: store, Stocks: store, Exports: exporting.New(store), Generating: store, Metrics: registry, Log: log,
+		Campaigns: store, Pools: store, Staffing: store, Stocks: store, Exports: exporting.New(store), Generating: store, ByHand: store,
+		Redeeming: redeemer, Guesses: guesses.New(c.GuessLimits, log, registry), Metrics: registry, Log: log,
+		Told:         events.Wake,
 		ImportRoutes: httpapi.ImportRoutes(intake, store, log),
 		Probes:       probes(store, health, registry),
 	}), log)
 
 	parts, inner := errgroup.WithContext(ctx)
 	parts.Go(func() error { return group.Run(inner, partitions.Work) })
+	parts.Go(func() error { return redeemers.Run(inner, redemptions.Work) })
 	parts.Go(func() error { return imports.Run(inner) })
 	parts.Go(func() error { return housekeeping(inner, store, client, requests, registry, log) })
 	parts.Go(func() error { return replenish(inner, store, registry, log) })

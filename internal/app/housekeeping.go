@@ -59,6 +59,9 @@ func housekeeping(ctx context.Context, store *postgres.Store, client *kafka.Clie
 			if err := store.DeleteOrphans(ctx); err != nil {
 				log.Warn().Err(err).Msg("drop codes of deleted pools")
 			}
+			if _, err := store.PruneRedemptions(ctx); err != nil {
+				log.Warn().Err(err).Msg("drop old rejections of redemptions")
+			}
 			log.Info().Int64("batches", n).Msg("dropped decided batches that the log cannot deliver again")
 		}
 	}

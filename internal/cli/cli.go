@@ -108,9 +108,9 @@ the pools, campaigns and imports of the server.`,
 		{"pools", "Pools and what is in them:", []*cobra.Command{
 			p.campaignCommand(), p.poolCommand(),
 			p.importCommand(), p.importsCommand(), p.generateCommand(), p.spaceCommand(), p.replenishCommand(),
-			p.launchCommand(), p.stockCommand(), p.codeCommand(), p.issuanceCommand(), p.staffCommand(),
+			p.launchCommand(), p.stockCommand(), p.codeCommand(), p.issueCommand(), p.issuanceCommand(), p.redemptionCommand(), p.staffCommand(),
 		}},
-		{"events", "Events, proof and figures:", []*cobra.Command{p.requestCommand(), p.tailCommand(), p.verifyCommand(), p.benchCommand()}},
+		{"events", "Events, proof and figures:", []*cobra.Command{p.requestCommand(), p.redeemCommand(), p.tailCommand(), p.verifyCommand(), p.benchCommand()}},
 		{"terminal", "At the terminal:", nil},
 	} {
 		root.AddGroup(&cobra.Group{ID: group.id, Title: group.title})

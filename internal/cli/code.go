@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -27,7 +28,35 @@ type code struct {
 		ValidFrom  string `json:"valid_from"`
 		ValidUntil string `json:"valid_until"`
 	}
-	History []struct{ At, Event string }
+	Redeemed int64
+	History  []codeMoment
+}
+
+type codeMoment struct {
+	At        string
+	Event     string
+	Actor     string
+	Note      string
+	RequestID string `json:"request_id"`
+
+	RedemptionID string `json:"redemption_id"`
+}
+
+func (m codeMoment) write(w io.Writer) {
+	words := []string{localTime(m.At)}
+	if m.Actor != "" {
+		words = append(words, "by "+m.Actor)
+		if m.RequestID != "" {
+			words = append(words, "to request "+m.RequestID)
+		}
+	}
+	if m.RedemptionID != "" {
+		words = append(words, "by redemption "+m.RedemptionID)
+	}
+	if m.Note != "" {
+		words = append(words, "("+m.Note+")")
+	}
+	fmt.Fprintf(w, "%s\t%s\n", m.Event, strings.Join(words, " "))
 }
 
 func (c code) write(w io.Writer) {
@@ -43,32 +72,34 @@ func (c code) write(w io.Writer) {
 		fmt.Fprintf(w, "request\t%s\ncustomer\t%s\n", c.Issue.RequestID, c.Issue.CustomerID)
 		window("valid", c.Issue.ValidFrom, c.Issue.ValidUntil)
 	}
+	if c.Redeemed > 1 {
+		fmt.Fprintf(w, "redeemed\t%d times\n", c.Redeemed)
+	}
 	for _, h := range c.History {
-		fmt.Fprintf(w, "%s\t%s\n", h.Event, localTime(h.At))
+		h.write(w)
 	}
 }
 
 func (p *program) codeCommand() *cobra.Command {
 	var r remote
 	cmd := &cobra.Command{
-		Use:     "code POOL CODE",
-		Short:   "Look a code up: its state, its dates, who has it",
-		Long:    "code looks one code up; code export writes all codes of a pool. A pool that is named\nexport is looked into by promopool code -- export CODE.",
+		Use:   "code POOL CODE",
+		Short: "Look a code up: its state, its dates, who has it",
+		Long: `code looks one code up; code issue, code block and code unblock change it, code redeem
+and code check try it, code export writes all codes of a pool. A pool that is named
+like one of them is looked into by promopool code -- export CODE.`,
 		Example: "  promopool code beach SUN-4711\n  promopool code export beach --state issued -o issued.csv",
 		Args:    cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			b, err := r.do(cmd.Context(), http.MethodGet, pathTo("pools", args[0], "codes", args[1]), nil)
-			if isProblem(err, "not-found") {
-				return fmt.Errorf("pool %s has no code %q, or there is no such pool", args[0], args[1])
-			}
 			if err != nil {
-				return about("pool", args[0], err)
+				return aboutCode(args[0], args[1], err)
 			}
 			return show(p, &r, b, func(w io.Writer, c code) { c.write(w) })
 		},
 	}
 	r.flags(cmd.Flags())
-	cmd.AddCommand(p.codeExportCommand())
+	cmd.AddCommand(p.codeIssueCommand(), p.codeBlockCommand(), p.codeUnblockCommand(), p.codeRedeemCommand(), p.codeCheckCommand(), p.codeExportCommand())
 	return cmd
 }
 
@@ -89,7 +120,7 @@ meanwhile. The file can be imported again.`,
 		},
 	}
 	r.serverFlags(cmd.Flags())
-	cmd.Flags().StringVar(&state, "state", "", "only codes in this `state`: available, scheduled, issued or expired")
+	cmd.Flags().StringVar(&state, "state", "", "only codes in this `state`: available, scheduled, issued, expired, blocked, redeemed or withdrawn")
 	among(cmd, "state", domain.CodeStates...)
 	outputFlag(cmd, &output)
 	return cmd
@@ -106,7 +137,9 @@ func (p *program) exportCodes(ctx context.Context, r *remote, pool, state, outpu
 	}
 	total, query := s.Total, url.Values{}
 	if state != "" {
-		total = map[string]int64{"available": s.Available, "scheduled": s.Scheduled, "issued": s.Issued, "expired": s.Expired}[state]
+		total = map[string]int64{
+			"available": s.Available, "scheduled": s.Scheduled, "issued": s.Issued, "expired": s.Expired, "blocked": s.Withdrawn, "redeemed": s.Redeemed,
+		}[state]
 		query.Set("state", state)
 	}
 	bar := p.meter(total, "exporting codes")

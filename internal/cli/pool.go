@@ -31,6 +31,8 @@ type pool struct {
 	Processing    string
 	IssueStart    string `json:"issue_start"`
 	IssueEnd      string `json:"issue_end"`
+	Limit         *int64 `json:"redemption_limit"`
+	LimitEach     *int64 `json:"redemption_limit_per_customer"`
 	Replenish     *replenish
 	State         string
 	Version       int64
@@ -76,11 +78,22 @@ func (p pool) notice() string {
 func (p pool) use() string {
 	switch {
 	case p.MultiUse:
-		return "each for many"
+		return "each for many" + p.limits()
 	case p.CheckIssued:
 		return "each for one, redeemed only when issued"
 	}
 	return "each for one"
+}
+
+func (p pool) limits() string {
+	text := ""
+	if p.Limit != nil {
+		text += fmt.Sprintf(", redeemed %d times at most", *p.Limit)
+	}
+	if p.LimitEach != nil {
+		text += fmt.Sprintf(", %d times by a customer", *p.LimitEach)
+	}
+	return text
 }
 
 func (p *program) poolCommand() *cobra.Command {
@@ -113,6 +126,8 @@ func settingFlags(cmd *cobra.Command) {
 	f.String("validity", "none", "how long a code is valid from its issue, an ISO 8601 `duration` such as P30D; none: no limit")
 	f.String("processing", "internal", "who judges redemptions, internal or external")
 	among(cmd, "processing", domain.Internal, domain.External)
+	f.String("redemption-limit", "none", "how `often` each code of a multi-use pool may be redeemed; none: without limit")
+	f.String("redemption-limit-per-customer", "none", "how `often` one customer may redeem each code of it; none: without limit")
 	f.String("issue-start", "none", "nothing is issued before this `time`, such as 2026-07-01T00:00:00Z; none: the codes' own dates count")
 	f.String("issue-end", "none", "nothing is issued from this `time` on; none: the codes' own dates count")
 }
@@ -124,7 +139,7 @@ var settingFields = map[string]string{"campaign": "campaign_id"}
 func settings(f *pflag.FlagSet) (map[string]any, error) {
 	body := map[string]any{}
 	var wrong error
-	for _, name := range []string{"id", "campaign", "name", "description", "parameter-name", "notify-below", "notify", "multi-use", "check-issued", "validity", "processing", "issue-start", "issue-end"} {
+	for _, name := range []string{"id", "campaign", "name", "description", "parameter-name", "notify-below", "notify", "multi-use", "check-issued", "validity", "processing", "issue-start", "issue-end", "redemption-limit", "redemption-limit-per-customer"} {
 		flag := f.Lookup(name)
 		if flag == nil || !flag.Changed {
 			continue
@@ -139,17 +154,23 @@ func settings(f *pflag.FlagSet) (map[string]any, error) {
 	return body, wrong
 }
 
+// numbers are the settings that are, and orNone those that there may be none of.
+var (
+	numbers = []string{"notify-below", "redemption-limit", "redemption-limit-per-customer"}
+	orNone  = append([]string{"validity", "issue-start", "issue-end"}, numbers...)
+)
+
 func settingValue(flag *pflag.Flag) (any, error) {
 	text := flag.Value.String()
 	switch {
 	case flag.Value.Type() == "bool":
 		return text == "true", nil
-	case text == "none" && slices.Contains([]string{"notify-below", "validity", "issue-start", "issue-end"}, flag.Name):
+	case text == "none" && slices.Contains(orNone, flag.Name):
 		return nil, nil
-	case flag.Name == "notify-below":
+	case slices.Contains(numbers, flag.Name):
 		n, err := strconv.ParseInt(text, 10, 64)
 		if err != nil {
-			return nil, usageError{fmt.Errorf("--notify-below must be a number or none, not %q", text)}
+			return nil, usageError{fmt.Errorf("--%s must be a number or none, not %q", flag.Name, text)}
 		}
 		return n, nil
 	}

@@ -54,7 +54,7 @@ func newCounter(t *testing.T) *counter {
 	intake := importing.NewIntake(store, 1<<20, runner.Wake)
 	intake.Keep = time.Hour
 	server := httptest.NewServer(httpapi.New(httpapi.Deps{
-		Campaigns: store, Staffing: store, Pools: store, Stocks: store, Exports: exporting.New(store), Generating: store,
+		Campaigns: store, Staffing: store, Pools: store, Stocks: store, Exports: exporting.New(store), Generating: store, ByHand: store,
 		Metrics: prometheus.NewRegistry(), Log: zerolog.Nop(),
 		ImportRoutes: httpapi.ImportRoutes(intake, store, zerolog.Nop()),
 	}))

@@ -16,6 +16,7 @@ import (
 	"github.com/rs/zerolog"
 	"github.com/schollz/progressbar/v3"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"golang.org/x/sync/errgroup"
 
 	"promopool/internal/load"
@@ -23,20 +24,36 @@ import (
 	"promopool/internal/topics"
 )
 
-// requestFlags are those of promopool request.
-type requestFlags struct {
+// loadFlags are those of commands that publish requests.
+type loadFlags struct {
 	brokers     []string
 	prefix      string
-	pools       []string
 	count       int
 	rate        float64
-	customers   int
-	key         string
-	idPrefix    string
 	concurrency int
 	wait        bool
 	timeout     time.Duration
 	asJSON      bool
+}
+
+func (c *loadFlags) flags(f *pflag.FlagSet, what string) {
+	kafkaFlag(f, &c.brokers)
+	prefixFlag(f, &c.prefix)
+	f.IntVar(&c.count, "count", 0, "`number` of "+what+" to make up")
+	f.Float64Var(&c.rate, "rate", 0, "`"+what+"` a second; 0: as fast as possible")
+	f.IntVar(&c.concurrency, "concurrency", 0, "`batches` on their way at once; 0: one a partition")
+	f.BoolVar(&c.wait, "wait", false, "wait until each has its outcome, and say how long that took")
+	f.DurationVar(&c.timeout, "wait-timeout", time.Minute, "how long to wait after the last was published")
+	f.BoolVar(&c.asJSON, "json", false, "print the summary as JSON")
+}
+
+// requestFlags are those of promopool request.
+type requestFlags struct {
+	loadFlags
+	pools     []string
+	customers int
+	key       string
+	idPrefix  string
 }
 
 func (p *program) requestCommand() *cobra.Command {
@@ -66,18 +83,11 @@ due counts as late from then on.`,
 		},
 	}
 	f := cmd.Flags()
-	kafkaFlag(f, &c.brokers)
-	prefixFlag(f, &c.prefix)
 	f.StringSliceVar(&c.pools, "pool", nil, "`id` of the pool, or several, which take turns")
-	f.IntVar(&c.count, "count", 0, "`number` of requests to make up")
-	f.Float64Var(&c.rate, "rate", 0, "`requests` a second; 0: as fast as possible")
+	c.flags(f, "requests")
 	f.IntVar(&c.customers, "customers", 1000, "`number` of customers that take turns")
 	f.StringVar(&c.key, "key", "customer", "record `key`: customer, request, or fixed:VALUE, which puts all on one partition")
 	f.StringVar(&c.idPrefix, "request-id-prefix", "", "what made-up request ids begin with; a time-ordered UUID follows")
-	f.IntVar(&c.concurrency, "concurrency", 0, "`batches` on their way at once; 0: one a partition")
-	f.BoolVar(&c.wait, "wait", false, "wait until every request has its outcome, and say how long that took")
-	f.DurationVar(&c.timeout, "wait-timeout", time.Minute, "how long to wait after the last request was published")
-	f.BoolVar(&c.asJSON, "json", false, "print the summary as JSON")
 	return cmd
 }
 
@@ -95,12 +105,25 @@ func (p *program) request(ctx context.Context, c *requestFlags, args []string) e
 		return usageError{err}
 	}
 	defer closeFile()
+	names := topics.Named(c.prefix)
+	s, err := p.publishAll(ctx, &c.loadFlags, names.Requests, names.Outcomes, &ids, messages)
+	if s == nil {
+		return err
+	}
+	if printed := p.printSummary(s, "issued", c.asJSON); err == nil {
+		err = printed
+	}
+	return s.judge(err, "requests")
+}
+
+// publishAll publishes messages and, where that is asked for, waits for their
+// outcomes. The summary says what became of it; nil: nothing was published.
+func (p *program) publishAll(ctx context.Context, c *loadFlags, to, outcomes string, ids *load.IDs, messages iter.Seq2[load.Message, error]) (*summary, error) {
 	client := topics.Client(c.brokers)
 	defer topics.Close(client)
-	names := topics.Named(c.prefix)
-	t, err := topics.Describe(ctx, client, names.Requests)
+	t, err := topics.Describe(ctx, client, to)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	target := load.Target{
 		Producer: producer.New(client, map[string]int{t.Name: t.MaxMessageBytes}, zerolog.Nop(), prometheus.NewRegistry()),
@@ -109,14 +132,14 @@ func (p *program) request(ctx context.Context, c *requestFlags, args []string) e
 	bar := p.bar(c.count, "published")
 	pace := load.Pace{Rate: c.rate, Concurrency: c.concurrency, Acked: func(n int) { _ = bar.Add(n) }}
 
-	var s summary
+	s := new(summary)
 	g, gctx := errgroup.WithContext(ctx)
 	waiting, stopWaiting := context.WithCancel(gctx)
 	defer stopWaiting()
 	var collector *load.Collector
 	if c.wait {
-		if collector, err = load.Collect(ctx, client, names.Outcomes, &ids); err != nil {
-			return err
+		if collector, err = load.Collect(ctx, client, outcomes, ids); err != nil {
+			return nil, err
 		}
 		pace.Due = collector.Expect
 		g.Go(func() error {
@@ -138,21 +161,18 @@ func (p *program) request(ctx context.Context, c *requestFlags, args []string) e
 	if waited := g.Wait(); err == nil {
 		err = waited
 	}
-	if printed := p.printSummary(&s, c.asJSON); err == nil {
-		err = printed
-	}
-	return s.judge(err)
+	return s, err
 }
 
 // judge returns why the load did not succeed.
-func (s *summary) judge(err error) error {
+func (s *summary) judge(err error, what string) error {
 	switch {
 	case err != nil:
-		return fmt.Errorf("%d of %d requests acknowledged: %w", s.Acked, s.Requests, err)
+		return fmt.Errorf("%d of %d %s acknowledged: %w", s.Acked, s.Requests, what, err)
 	case s.Acked < s.Requests:
-		return fmt.Errorf("%d of %d requests were not acknowledged: too large for the topic", s.Requests-s.Acked, s.Requests)
+		return fmt.Errorf("%d of %d %s were not acknowledged: too large for the topic", s.Requests-s.Acked, s.Requests, what)
 	case s.Outcomes != nil && s.Outcomes.Missing > 0:
-		return fmt.Errorf("%d of %d requests were not answered in time", s.Outcomes.Missing, s.Requests)
+		return fmt.Errorf("%d of %d %s were not answered in time", s.Outcomes.Missing, s.Requests, what)
 	}
 	return nil
 }
@@ -195,14 +215,15 @@ func (p *program) bar(total int, what string) *progressbar.ProgressBar {
 	return p.meter(int64(total), what, progressbar.OptionShowCount(), progressbar.OptionShowIts())
 }
 
-func (p *program) printSummary(s *summary, asJSON bool) error {
+// printSummary names what became of those that were not rejected.
+func (p *program) printSummary(s *summary, accepted string, asJSON bool) error {
 	if asJSON {
 		return writeJSON(p.stdout, s)
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "published  %d of %d acknowledged in %.1f s, %.0f/s\n", s.Acked, s.Requests, s.Took.Seconds(), s.PerSecond)
 	if r := s.Outcomes; r != nil {
-		fmt.Fprintf(&b, "issued     %d\n", r.Issued)
+		fmt.Fprintf(&b, "%-10s %d\n", accepted, r.Issued)
 		for _, reason := range slices.Sorted(maps.Keys(r.Rejected)) {
 			fmt.Fprintf(&b, "rejected   %d %s\n", r.Rejected[reason], reason)
 		}

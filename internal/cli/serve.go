@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"promopool/internal/app"
+	"promopool/internal/guesses"
 )
 
 func (p *program) serveCommand() *cobra.Command {
@@ -51,6 +52,9 @@ func databaseFlag(f *pflag.FlagSet, url *string) {
 func serviceFlags(f *pflag.FlagSet, c *app.Config) {
 	f.Int64Var(&c.MaxUploadBytes, "max-upload-bytes", 1<<30, "`bytes` that a file of codes may have")
 	f.DurationVar(&c.KeepUploads, "keep-uploads", 30*24*time.Hour, "`time` for which a file of codes can be downloaded again; 0: not at all")
+	c.GuessLimits = guesses.DefaultLimits()
+	f.Var((*limitFlag)(&c.GuessLimits.Caller), "guess-limit-caller", "`tries` to redeem or check a code that may fail of a caller, a minute and at once")
+	f.Var((*limitFlag)(&c.GuessLimits.Pool), "guess-limit-pool", "`tries` that may fail at a pool, of all callers together")
 	f.StringVar(&c.PublicURL, "public-url", "", "`URL` at which staff reach the HTTP interface, for links in notices (default the address that it listens on)")
 	f.StringVar(&c.TopicPrefix, "topic-prefix", "promo.", "what the names of topics and consumer groups begin with")
 	f.IntVar(&c.Partitions, "partitions", 12, "`number` of partitions of the topics created because they are absent")

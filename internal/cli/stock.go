@@ -26,7 +26,7 @@ func (s stock) write(w io.Writer) {
 		note  string
 	}{
 		{"available", s.Available, ""}, {"  held", s.Held, "of them, taken ahead by workers"}, {"scheduled", s.Scheduled, "their window is not open yet"},
-		{"issued", s.Issued, ""}, {"redeemed", s.Redeemed, ""}, {"expired", s.Expired, "never issued"}, {"withdrawn", s.Withdrawn, ""}, {"total", s.Total, ""},
+		{"issued", s.Issued, ""}, {"redeemed", s.Redeemed, ""}, {"expired", s.Expired, "never issued"}, {"withdrawn", s.Withdrawn, "blocked, or redeemed and never issued"}, {"total", s.Total, ""},
 	} {
 		fmt.Fprintf(w, "%s\t%12d\t%s\n", row.name, row.count, row.note)
 	}

@@ -68,27 +68,37 @@ func Header(r *Record, key string) []byte {
 // they may be absent, since the record may be bare; in a structured event they
 // may not. Unknown fields may be anything that JSON allows, even twice.
 func Decode(r *Record) (domain.Request, *Malformed) {
-	structured, m := readHeaders(r.Headers)
+	s, m := dataOf(r, domain.TypeCodeRequested)
 	if m != nil {
 		return domain.Request{}, m
-	}
-	if r.Value == nil {
-		return domain.Request{}, &Malformed{noValue, "The value is null."}
 	}
 	req := domain.Request{Offset: r.Offset}
-	if structured {
-		m = decodeEvent(r.Value, &req)
-	} else {
-		m = decodeRequest(r.Value, &req)
+	if s.request(&req) {
+		s.end()
 	}
-	if m != nil {
-		return domain.Request{}, m
+	if s.bad != nil {
+		return domain.Request{}, s.bad
 	}
 	return req, nil
 }
 
+// dataOf finds the data of an event of a type, in any form: a scanner of it and
+// nothing behind it.
+func dataOf(r *Record, eventType string) (scanner, *Malformed) {
+	structured, m := readHeaders(r.Headers, eventType)
+	switch {
+	case m != nil:
+		return scanner{}, m
+	case r.Value == nil:
+		return scanner{}, &Malformed{noValue, "The value is null."}
+	case structured:
+		return readEnvelope(r.Value, eventType)
+	}
+	return newScanner(r.Value)
+}
+
 // readHeaders tells structured mode from the others, and foreign events from ours.
-func readHeaders(headers []kafka.Header) (structured bool, m *Malformed) {
+func readHeaders(headers []kafka.Header, eventType string) (structured bool, m *Malformed) {
 	for i := range headers {
 		value := headers[i].Value
 		switch headers[i].Key {
@@ -97,8 +107,8 @@ func readHeaders(headers []kafka.Header) (structured bool, m *Malformed) {
 				return false, &Malformed{foreignVersion, "The header ce_specversion must be 1.0."}
 			}
 		case "ce_type":
-			if string(value) != domain.TypeCodeRequested {
-				return false, &Malformed{foreignType, "The header ce_type must be " + domain.TypeCodeRequested + "."}
+			if string(value) != eventType {
+				return false, &Malformed{foreignType, "The header ce_type must be " + eventType + "."}
 			}
 		case "content-type":
 			if len(value) < len(cloudEvents) || !strings.EqualFold(string(value[:len(cloudEvents)]), cloudEvents) {
@@ -138,18 +148,18 @@ func newScanner(value []byte) (scanner, *Malformed) {
 	return scanner{b: value}, nil
 }
 
-// decodeEvent reads an event in structured mode. Its data is read last, so that
-// a foreign event is told as such whatever its data looks like.
-func decodeEvent(value []byte, req *domain.Request) *Malformed {
+// readEnvelope reads an event in structured mode. Its data is left to be read
+// last, so that a foreign event is told as such whatever its data looks like.
+func readEnvelope(value []byte, eventType string) (scanner, *Malformed) {
 	s, m := newScanner(value)
 	if m != nil {
-		return m
+		return s, m
 	}
 	if s.peek() != '{' {
-		return s.notA("The event", "an object", 1)
+		return s, s.notA("The event", "an object", 1)
 	}
 	var version, kind, encoded text
-	data := -1 // where it begins
+	data, behind := -1, 0 // where it begins and ends
 	for first := true; s.next(first); first = false {
 		var ok bool
 		switch string(s.name) {
@@ -161,43 +171,42 @@ func decodeEvent(value []byte, req *domain.Request) *Malformed {
 			ok = s.attribute("data_base64", &encoded)
 		case "data":
 			if data >= 0 {
-				return &Malformed{duplicateField, "The field data is given twice."}
+				return s, &Malformed{duplicateField, "The field data is given twice."}
 			}
 			s.peek()
 			data = s.i
 			ok = s.value(2)
+			behind = s.i
 		default:
 			ok = s.value(2)
 		}
 		if !ok {
-			return s.bad
+			return s, s.bad
 		}
 	}
 	switch {
 	case s.bad != nil || !s.end():
-		return s.bad
+		return s, s.bad
 	case version.raw == nil:
-		return &Malformed{missingField, "The field specversion is missing."}
+		return s, &Malformed{missingField, "The field specversion is missing."}
 	case string(version.bytes()) != specVersion:
-		return &Malformed{foreignVersion, "The field specversion must be 1.0."}
+		return s, &Malformed{foreignVersion, "The field specversion must be 1.0."}
 	case kind.raw == nil:
-		return &Malformed{missingField, "The field type is missing."}
-	case string(kind.bytes()) != domain.TypeCodeRequested:
-		return &Malformed{foreignType, "The field type must be " + domain.TypeCodeRequested + "."}
+		return s, &Malformed{missingField, "The field type is missing."}
+	case string(kind.bytes()) != eventType:
+		return s, &Malformed{foreignType, "The field type must be " + eventType + "."}
 	case data >= 0 && encoded.raw != nil:
-		return &Malformed{duplicateField, "Only one of the fields data and data_base64 may be given."}
+		return s, &Malformed{duplicateField, "Only one of the fields data and data_base64 may be given."}
 	case data >= 0:
-		s.i = data
-		s.request(req)
-		return s.bad
+		return scanner{b: value[:behind], i: data}, nil
 	case encoded.raw == nil:
-		return &Malformed{missingField, "The field data is missing."}
+		return s, &Malformed{missingField, "The field data is missing."}
 	}
 	decoded, err := base64.StdEncoding.AppendDecode(nil, encoded.bytes())
 	if err != nil {
-		return &Malformed{notBase64, "The field data_base64 must be base64 (RFC 4648, section 4)."}
+		return s, &Malformed{notBase64, "The field data_base64 must be base64 (RFC 4648, section 4)."}
 	}
-	return decodeRequest(decoded, req)
+	return newScanner(decoded)
 }
 
 // attribute reads a string of the envelope that must not be given twice.
@@ -218,17 +227,6 @@ func (s *scanner) attribute(name string, t *text) bool {
 func (s *scanner) notA(what, kind string, depth int) *Malformed {
 	if s.value(depth) {
 		s.fail(wrongType, what+" must be "+kind+".")
-	}
-	return s.bad
-}
-
-func decodeRequest(value []byte, req *domain.Request) *Malformed {
-	s, m := newScanner(value)
-	if m != nil {
-		return m
-	}
-	if s.request(req) {
-		s.end()
 	}
 	return s.bad
 }
@@ -285,7 +283,7 @@ func (s *scanner) request(req *domain.Request) bool {
 		var ok bool
 		switch f {
 		case expiresAt:
-			req.ExpiresAt, ok = s.expiry()
+			req.ExpiresAt, ok = s.moment("expires_at")
 		case contextField:
 			req.Context, ok = s.context()
 		default:
@@ -336,15 +334,15 @@ func (s *scanner) id(dst []byte, field string) ([]byte, bool) {
 	return dst, true
 }
 
-// expiry reads expires_at, at most microseconds of it: what is finer is cut off,
+// moment reads a time, at most microseconds of it: what is finer is cut off,
 // toward the earlier, so that nothing is issued later than was asked.
-func (s *scanner) expiry() (time.Time, bool) {
+func (s *scanner) moment(field string) (time.Time, bool) {
 	switch s.peek() {
 	case 'n':
 		return time.Time{}, s.word("null")
 	case '"':
 	default:
-		s.notA("The field expires_at", "a string or null", 2)
+		s.notA("The field "+field, "a string or null", 2)
 		return time.Time{}, false
 	}
 	w, ok := s.text()
@@ -363,11 +361,11 @@ func (s *scanner) expiry() (time.Time, bool) {
 		}
 	}
 	if !isRFC3339(written) || t.UnmarshalText(written) != nil {
-		return time.Time{}, s.fail(badTime, "The field expires_at must be a time as in RFC 3339, such as 2026-07-01T10:00:00Z, or null.")
+		return time.Time{}, s.fail(badTime, "The field "+field+" must be a time as in RFC 3339, such as 2026-07-01T10:00:00Z, or null.")
 	}
 	t = t.UTC().Truncate(time.Microsecond)
 	if t.IsZero() {
-		t = t.Add(time.Microsecond) // the zero time would mean never
+		t = t.Add(time.Microsecond) // the zero time would mean none
 	}
 	return t, true
 }

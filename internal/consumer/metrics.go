@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"promopool/internal/producer"
 )
 
 const (
@@ -68,9 +70,9 @@ func (m *Metrics) waiting(partition int, since time.Time) {
 	}
 }
 
-func (m *Metrics) published(partition int, a answered) {
-	for i := range a.letters {
-		m.letters.WithLabelValues(a.letters[i].Reason).Inc()
+func (m *Metrics) published(partition int, letters []producer.DeadLetter) {
+	for i := range letters {
+		m.letters.WithLabelValues(letters[i].Reason).Inc()
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -60,19 +60,16 @@ type answered struct {
 // owner works on one partition for one generation.
 type owner struct {
 	*Partitions
-	a    Assignment
-	log  zerolog.Logger
-	name string // in Health
+	loop
 }
 
 // Work does one partition until ctx ends. Three stages overlap, each in order:
 // fetch and decode; decide and commit; publish and move the group's offset. At
 // most two batches are decided and not yet published.
 func (p *Partitions) Work(ctx context.Context, a Assignment) error {
-	w := &owner{Partitions: p, a: a, name: fmt.Sprintf("partition %d", a.Partition),
-		log: p.Log.With().Str("component", "consumer").Int("partition", a.Partition).Logger()}
-	defer p.Metrics.forget(a.Partition)
-	defer w.Health.Report(w.name, "")
+	w := &owner{p, loop{a: a, name: fmt.Sprintf("partition %d", a.Partition), health: p.Health, metrics: p.Metrics,
+		log: p.Log.With().Str("component", "consumer").Int("partition", a.Partition).Logger()}}
+	defer w.end()
 
 	var part *issuing.Partition
 	position := max(a.Offset, 0)
@@ -133,26 +130,13 @@ func ignoreEnd(ctx context.Context, err error) error {
 // fetch reads the partition from position on and decodes it.
 func (w *owner) fetch(ctx context.Context, position int64, to chan<- haul) error {
 	for ctx.Err() == nil {
-		var got Fetched
-		start := time.Now()
-		err := w.retry(ctx, "fetch", func() (err error) {
-			w.a.Progress()
-			got, err = w.Fetcher.Fetch(ctx, w.a.Partition, position)
-			var gap *OutOfRangeError
-			if errors.As(err, &gap) {
-				w.log.Error().Err(err).Int64("offset", gap.LogStart).Msg("the log no longer has the offset, going on at its start")
-				position, err = gap.LogStart, nil
-			}
-			return err
-		})
+		got, err := w.read(ctx, w.Fetcher, &position)
 		if err != nil {
 			return err
 		}
-		w.Metrics.lag(w.a.Partition, got.HighWater-got.Next)
 		if got.Next <= position {
 			continue
 		}
-		w.Metrics.step(stepFetch, start)
 		b := decoded(position, got)
 		select {
 		case to <- b:
@@ -288,49 +272,11 @@ func (w *owner) publish(ctx context.Context, from <-chan answered) error {
 			return err
 		}
 		w.Metrics.step(stepPublish, start)
-		w.Metrics.published(w.a.Partition, a)
+		w.Metrics.published(w.a.Partition, a.letters)
 		// Crash point 3: published, the offset not committed. The records are
 		// read again and answered again with the same ce_id and the same bytes.
 		w.a.Commit(a.end)
 		w.a.Progress()
 	}
 	return nil
-}
-
-// retry repeats a step, with pauses, until it succeeds, cannot, or ctx ends.
-// It says so once when it begins to wait, and once when it goes on.
-func (w *owner) retry(ctx context.Context, step string, do func() error) error {
-	err := do()
-	if err == nil || final(err) || ctx.Err() != nil {
-		return err
-	}
-	who := w.name + ", " + step
-	defer w.Health.Report(who, "")
-	w.log.Warn().Err(err).Str("step", step).Msg("waiting, will try again")
-	for wait := firstPause; ; wait = min(2*wait, longestPause) {
-		w.Metrics.retried(step)
-		w.Health.Report(who, err.Error())
-		w.a.Progress()
-		pause(ctx, wait)
-		if err = do(); err == nil || final(err) || ctx.Err() != nil {
-			if err == nil {
-				w.log.Info().Str("step", step).Msg("going on")
-			}
-			return err
-		}
-	}
-}
-
-// final reports whether trying again would not help.
-func final(err error) bool {
-	return errors.Is(err, ErrRecreated) || errors.Is(err, issuing.ErrFenced) || errors.Is(err, issuing.ErrCorrupt) || errors.Is(err, domain.ErrLogChanged)
-}
-
-func pause(ctx context.Context, d time.Duration) {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-	case <-ctx.Done():
-	}
 }

@@ -53,7 +53,8 @@ type Outcome struct {
 	DecidedAt time.Time // Rejected
 }
 
-// Take is N codes taken from the head of a run.
+// Take is N ordinals used up at the head of a run: issued, but for those of blocked
+// codes.
 type Take struct {
 	Run        *Run
 	Pool       *Pool
@@ -62,7 +63,7 @@ type Take struct {
 	ValidUntil time.Time
 }
 
-// NewIssue is an issuance that a plan makes: code number At of Takes[Take].
+// NewIssue is an issuance that a plan makes: ordinal number At of Takes[Take].
 type NewIssue struct {
 	Issuance *Issuance
 	Take     int
@@ -208,10 +209,11 @@ func (a *assigner) take(s *Shelf) *Run {
 
 // left is what this plan has left of the run.
 func (a *assigner) left(run *Run) int64 {
+	next := run.Next
 	if i, ok := a.takes[run]; ok {
-		return run.Left() - a.plan.Takes[i].N
+		next += a.plan.Takes[i].N
 	}
-	return run.Left()
+	return run.Lot.Usable(next, run.Hi)
 }
 
 func (a *assigner) issue(r *Request, pool *Pool, run *Run, key Key) Outcome {
@@ -223,17 +225,19 @@ func (a *assigner) issue(r *Request, pool *Pool, run *Run, key Key) Outcome {
 		a.plan.Takes = append(a.plan.Takes, Take{Run: run, Pool: pool, ValidFrom: from, ValidUntil: until})
 	}
 	t := &a.plan.Takes[i]
+	at := run.Lot.Next(run.Next+t.N, run.Hi) - run.Next
 	a.slab = append(a.slab, Issuance{
-		Pool: pool, Place: Place{Lot: run.Lot.No, Seq: run.Next + t.N},
+		Pool: pool, Place: Place{Lot: run.Lot.No, Seq: run.Next + at},
 		RequestID: r.RequestID, CustomerID: r.CustomerID, Context: r.Context,
 		IssuedAt: a.plan.At, ValidFrom: t.ValidFrom, ValidUntil: t.ValidUntil,
 	})
 	issue := &a.slab[len(a.slab)-1]
-	if t.N < int64(len(run.Texts)) {
-		issue.Code = run.Texts[t.N]
+	if at < int64(len(run.Texts)) {
+		issue.Code = run.Texts[at]
 	}
-	a.plan.Issues = append(a.plan.Issues, NewIssue{Issuance: issue, Take: i, At: t.N})
-	t.N++
+	a.plan.Issues = append(a.plan.Issues, NewIssue{Issuance: issue, Take: i, At: at})
+	// What follows and is to be passed over goes with it, so that runs are used up.
+	t.N = run.Lot.Next(run.Next+at+1, run.Hi) - run.Next
 	a.fresh[key] = issue
 	return Outcome{Request: r, Verdict: Issued, Issue: issue}
 }

@@ -57,13 +57,20 @@ func checkPlan(t *rapid.T, w world, plan *Plan) {
 		if want := take.Run.Next + n.At; i.Seq != want || i.Lot != take.Run.Lot.No || n.At >= take.N || want >= take.Run.Hi {
 			t.Fatalf("issue %+v does not lie in its take %+v", n, take)
 		}
+		if barred(take.Run.Lot, i.Seq) {
+			t.Fatalf("a blocked code was issued: %+v", i)
+		}
 		if !take.Run.Lot.Fits(noon) || outside(i.Pool, noon) || i.Pool.State != Active {
 			t.Fatalf("issued outside its window or state: %+v", i)
 		}
 	}
 	var taken int64
 	for _, take := range plan.Takes {
-		taken += take.N
+		for n := range take.N {
+			if !barred(take.Run.Lot, take.Run.Next+n) {
+				taken++
+			}
+		}
 	}
 	if taken != int64(len(plan.Issues)) {
 		t.Fatalf("%d codes taken for %d issues", taken, len(plan.Issues))
@@ -116,7 +123,7 @@ func checkSooner(t *rapid.T, w world, plan *Plan) {
 	for _, b := range w.batches {
 		for _, shelf := range b.Shelves {
 			for _, stays := range shelf.Runs {
-				if stays.Left() == taken[stays] || !stays.Lot.Fits(noon) {
+				if !stays.Lot.Fits(noon) || stays.Lot.Next(stays.Next+taken[stays], stays.Hi) == stays.Hi {
 					continue
 				}
 				for _, run := range shelf.Runs {
@@ -128,6 +135,9 @@ func checkSooner(t *rapid.T, w world, plan *Plan) {
 		}
 	}
 }
+
+// barred reports whether an ordinal is of a blocked code.
+func barred(l *Lot, n int64) bool { return slices.Contains(l.Blocked, n%l.Size) }
 
 // outside reports whether the pool's own window lets nothing be issued.
 func outside(p *Pool, now time.Time) bool {
@@ -179,7 +189,7 @@ func slowAssign(now time.Time, batches []Batch, known map[Key]*Issuance) Plan {
 		unexpired := s.Later
 		for _, run := range s.Runs {
 			for seq := run.Next; seq < run.Hi; seq++ {
-				if used[run][seq] {
+				if used[run][seq] || barred(run.Lot, seq) {
 					continue
 				}
 				if !run.Lot.Expired(now) {
@@ -205,8 +215,12 @@ func slowAssign(now time.Time, batches []Batch, known map[Key]*Issuance) Plan {
 				if at := int(seq - run.Next); at < len(run.Texts) {
 					i.Code = run.Texts[at]
 				}
-				plan.Issues = append(plan.Issues, NewIssue{Issuance: i, Take: take, At: plan.Takes[take].N})
-				plan.Takes[take].N++
+				plan.Issues = append(plan.Issues, NewIssue{Issuance: i, Take: take, At: seq - run.Next})
+				n := seq + 1
+				for n < run.Hi && barred(run.Lot, n) {
+					n++
+				}
+				plan.Takes[take].N = n - run.Next
 				issued[Key{s.Pool.Key, r.RequestID}] = i
 				return Outcome{Request: r, Verdict: Issued, Issue: i}
 			}
@@ -330,6 +344,11 @@ func (w *world) shelve(t *rapid.T, pool *Pool) {
 	}
 	for no := range int32(rapid.IntRange(0, 4).Draw(t, "lots")) {
 		lot := &Lot{Pool: pool.Key, No: no, Size: 30, Window: drawWindow(t)}
+		if pool.MultiUse && rapid.Bool().Draw(t, "blocks") {
+			lot.Size = rapid.Int64Range(1, 4).Draw(t, "size")
+			lot.Blocked = rapid.SliceOfNDistinct(rapid.Int64Range(0, lot.Size-1), 0, int(lot.Size), rapid.ID[int64]).Draw(t, "blocked")
+			slices.Sort(lot.Blocked)
+		}
 		next := int64(0)
 		for range rapid.IntRange(1, 4).Draw(t, "runs") {
 			run := &Run{Lot: lot, Lo: next, GrantNo: 1}
@@ -416,6 +435,26 @@ func TestAssignMultiUse(t *testing.T) {
 	}
 	if want := []string{"5B", "6A", "7B"}; !slices.Equal(got, want) {
 		t.Errorf("issued %v, want %v", got, want)
+	}
+}
+
+// TestAssignBlocked: the ordinals of blocked codes are passed over, those behind
+// the last issue too.
+func TestAssignBlocked(t *testing.T) {
+	pool := &Pool{Key: 1, ID: "p", State: Active, MultiUse: true}
+	run := &Run{Lot: &Lot{Size: 4, Blocked: []int64{0, 3}}, Next: 3, Hi: 1 << 62}
+	b := Batch{Shelves: map[string]*Shelf{"p": {Pool: pool, Runs: []*Run{run}}}}
+	for i := range 2 {
+		b.Requests = append(b.Requests, Request{PoolID: "p", RequestID: fmt.Sprint(i), CustomerID: "c"})
+	}
+	plan := Assign(noon, []Batch{b}, nil)
+	if got := []int64{plan.Issues[0].Issuance.Seq, plan.Issues[1].Issuance.Seq, plan.Issues[0].At, plan.Issues[1].At, plan.Takes[0].N}; !slices.Equal(got, []int64{5, 6, 2, 3, 6}) {
+		t.Errorf("got ordinals, distances and the take %v", got)
+	}
+	run.Lot.Blocked = []int64{0, 1, 2, 3}
+	b.Shelves["p"].Locked, b.Shelves["p"].Whole = true, true
+	if plan := Assign(noon, []Batch{b}, nil); plan.Outcomes[0][0].Reason != PoolExhausted || plan.Evidence[0].Left != 0 {
+		t.Errorf("all blocked: got %+v", plan.Outcomes[0][0])
 	}
 }
 

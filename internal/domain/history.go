@@ -86,6 +86,13 @@ func (p *Pool) settings() values {
 		"parameter_name": p.ParameterName, "notify": p.Notify, "notify_below": nil,
 		"multi_use": p.MultiUse, "check_issued": p.CheckIssued, "validity": nil, "processing": string(p.Processing),
 		"issue_start": moment(p.IssueStart), "issue_end": moment(p.IssueEnd),
+		"redemption_limit": nil, "redemption_limit_per_customer": nil,
+	}
+	if p.RedemptionLimit != nil {
+		v["redemption_limit"] = *p.RedemptionLimit
+	}
+	if p.RedemptionLimitPerCustomer != nil {
+		v["redemption_limit_per_customer"] = *p.RedemptionLimitPerCustomer
 	}
 	if p.NotifyBelow != nil {
 		v["notify_below"] = *p.NotifyBelow

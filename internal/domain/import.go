@@ -243,6 +243,8 @@ const (
 	FormulaNoValue  RefusalReason = "formula_without_value"
 	DuplicateInFile RefusalReason = "duplicate_in_file"
 	AlreadyIssued   RefusalReason = "already_issued"
+	AlreadyRedeemed RefusalReason = "already_redeemed"
+	CodeIsBlocked   RefusalReason = "code_blocked"
 	DatesFixed      RefusalReason = "dates_fixed"
 )
 
@@ -266,7 +268,18 @@ var refusalDetails = map[RefusalReason]string{
 	FormulaNoValue:  "the cell has a formula whose result the file does not hold: put the values in its place",
 	DuplicateInFile: "the same code stands further up in the file",
 	AlreadyIssued:   "the code is issued, and keeps the dates that its customer was told",
+	AlreadyRedeemed: "the code was redeemed, and stays as it is",
+	CodeIsBlocked:   "the code is blocked, and stays as it is: unblock it first",
 	DatesFixed:      "the pool has this code with other dates, and a code for many uses keeps its dates",
+}
+
+// WithheldRefusal is why a row is refused whose code was taken out of the stock, by
+// the state that it is in.
+func WithheldRefusal(s CodeState) RefusalReason {
+	if s == CodeRedeemed {
+		return AlreadyRedeemed
+	}
+	return CodeIsBlocked
 }
 
 // RefusalReasons are all reasons, in no order.

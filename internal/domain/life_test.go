@@ -34,6 +34,9 @@ var choices = map[string][]any{
 	"processing":     {"internal", "external", "both"},
 	"issue_start":    {nil, "2026-07-01T11:00:00Z", "2026-07-01T13:00:00Z"},
 	"issue_end":      {nil, "2026-07-01T12:00:00Z", "2026-07-01T14:00:00Z"},
+
+	"redemption_limit":              {nil, int64(0), int64(5)},
+	"redemption_limit_per_customer": {nil, nil, int64(0), int64(5)},
 }
 
 // bad are the values that are wrong whatever else the pool is.
@@ -62,6 +65,11 @@ func (p plainPool) wrong(edit map[string]any) []string {
 	}
 	if want["multi_use"] == true && want["notify"] == true {
 		no[map[any]string{true: "multi_use", false: "notify_below"}[have["notify"]]] = true
+	}
+	for _, limit := range []string{"redemption_limit", "redemption_limit_per_customer"} {
+		if want["multi_use"] != true && want[limit] != nil {
+			no[map[bool]string{true: "multi_use", false: limit}[have[limit] != nil]] = true
+		}
 	}
 	if want["notify"] == true && want["notify_below"] == nil {
 		no["notify"] = true
@@ -134,6 +142,14 @@ func apply(t *rapid.T, p *Pool, edit map[string]any) {
 			p.IssueStart = moment(v)
 		case "issue_end":
 			p.IssueEnd = moment(v)
+		case "redemption_limit":
+			if p.RedemptionLimit = nil; v != nil {
+				p.RedemptionLimit = number(v.(int64))
+			}
+		case "redemption_limit_per_customer":
+			if p.RedemptionLimitPerCustomer = nil; v != nil {
+				p.RedemptionLimitPerCustomer = number(v.(int64))
+			}
 		}
 	}
 }
@@ -148,6 +164,7 @@ func TestLife(t *testing.T) {
 			"id": "beach", "campaign_id": "summer", "name": "Beach", "description": "", "parameter_name": "promo_code",
 			"notify": false, "notify_below": nil, "multi_use": false, "check_issued": false, "validity": nil,
 			"processing": "internal", "issue_start": nil, "issue_end": nil,
+			"redemption_limit": nil, "redemption_limit_per_customer": nil,
 		}}
 		story := []Changes{p.Born()}
 		t.Repeat(map[string]func(*rapid.T){

@@ -1,6 +1,9 @@
 package domain
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // Window bounds when codes may be issued and when they may be used. A zero
 // time leaves that side open. Ends are exclusive.
@@ -45,6 +48,48 @@ type Lot struct {
 
 	Generator *Generator // makes the codes; nil: they are stored
 	First     int64      // the generator's number of code 0
+
+	// Blocked are, in order, the numbers of a multi-use lot's codes whose ordinals
+	// are passed over; nil: none. (Of a single-use lot blocked codes are in no run.)
+	Blocked []int64
+}
+
+// MostBlocked bounds the blocked codes of a multi-use lot: between two ordinals
+// that can be issued lie as many that are passed over.
+const MostBlocked = 100_000
+
+// Next is the first of the ordinals from…till−1 that can be issued, till when
+// none can.
+func (l *Lot) Next(from, till int64) int64 {
+	if len(l.Blocked) == 0 {
+		return from
+	}
+	if int64(len(l.Blocked)) == l.Size {
+		return till
+	}
+	seq := from % l.Size
+	i, _ := slices.BinarySearch(l.Blocked, seq)
+	for from < till && i < len(l.Blocked) && l.Blocked[i] == seq {
+		from, seq, i = from+1, seq+1, i+1
+		if seq == l.Size {
+			seq, i = 0, 0
+		}
+	}
+	return from
+}
+
+// Usable is how many of the ordinals from…till−1 can be issued.
+func (l *Lot) Usable(from, till int64) int64 {
+	if len(l.Blocked) == 0 {
+		return till - from
+	}
+	return till - from - l.blockedBelow(till) + l.blockedBelow(from)
+}
+
+// blockedBelow is how many ordinals below n are of blocked codes.
+func (l *Lot) blockedBelow(n int64) int64 {
+	i, _ := slices.BinarySearch(l.Blocked, n%l.Size)
+	return int64(len(l.Blocked))*(n/l.Size) + int64(i)
 }
 
 // Codes makes those of ordinals from…till−1 of a generated lot.
@@ -71,5 +116,8 @@ type Run struct {
 	Texts   []string // the codes of Next…Hi−1, where they are at hand
 }
 
-// Left is how many codes of the run are not issued.
+// Left is how many ordinals of the run are not used up.
 func (r *Run) Left() int64 { return r.Hi - r.Next }
+
+// Usable is how many of them can be issued.
+func (r *Run) Usable() int64 { return r.Lot.Usable(r.Next, r.Hi) }

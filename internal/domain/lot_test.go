@@ -1,6 +1,7 @@
 package domain
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -71,6 +72,28 @@ func TestWindowSooner(t *testing.T) {
 			}
 		}
 	}
+}
+
+func TestLotBlocked(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		l := Lot{Size: rapid.Int64Range(1, 6).Draw(t, "size")}
+		l.Blocked = rapid.SliceOfNDistinct(rapid.Int64Range(0, l.Size-1), 0, int(l.Size), rapid.ID[int64]).Draw(t, "blocked")
+		slices.Sort(l.Blocked)
+		from := rapid.Int64Range(0, 20).Draw(t, "from")
+		till := from + rapid.Int64Range(0, 20).Draw(t, "length")
+		next, usable := till, int64(0)
+		for n := till - 1; n >= from; n-- {
+			if !slices.Contains(l.Blocked, n%l.Size) {
+				next, usable = n, usable+1
+			}
+		}
+		if got := l.Next(from, till); got != next {
+			t.Errorf("the first of %d…%d is %d, want %d", from, till, got, next)
+		}
+		if got := l.Usable(from, till); got != usable {
+			t.Errorf("%d of %d…%d can be issued, want %d", got, from, till, usable)
+		}
+	})
 }
 
 func TestRunLeft(t *testing.T) {

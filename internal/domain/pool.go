@@ -76,6 +76,10 @@ type Pool struct {
 	IssueEnd      time.Time  // nothing is issued from then on; zero: that side is open
 	Replenish     *Replenish // nil: off
 
+	// How often a code for many uses may be redeemed; nil: without limit.
+	RedemptionLimit            *int64 // by all together
+	RedemptionLimitPerCustomer *int64 // by each customer, who must be named then
+
 	State      State
 	Mode       Mode
 	Revision   int64 // moves with every change of lots, runs by hand, or state
@@ -171,7 +175,18 @@ func (p Pool) check(before Pool) error {
 	c.want(p.IssueStart.IsZero() || p.IssueEnd.IsZero() || p.IssueStart.Before(p.IssueEnd), "issue_end", "must be later than issue_start")
 	c.want(!p.MultiUse || p.Replenish == nil, "replenish", "multi_use and replenish exclude each other, since a pool whose codes many may use never runs dry: switch one off")
 	p.Replenish.check(&c)
+	p.checkLimit(&c, "redemption_limit", p.RedemptionLimit, before.RedemptionLimit)
+	p.checkLimit(&c, "redemption_limit_per_customer", p.RedemptionLimitPerCustomer, before.RedemptionLimitPerCustomer)
 	return c.err()
+}
+
+func (p Pool) checkLimit(c *checker, field string, limit, before *int64) {
+	c.want(limit == nil || *limit > 0, field, "must be a whole number above 0, or null")
+	if before == nil {
+		c.want(limit == nil || p.MultiUse, field, "is for pools with multi_use: in the others a code is redeemed once")
+		return
+	}
+	c.want(limit == nil || p.MultiUse, "multi_use", "cannot be switched off while there is "+field+": take that away")
 }
 
 // CheckEdit returns an error when an edit from p to q changes what is frozen

@@ -76,6 +76,13 @@ func TestPoolCheck(t *testing.T) {
 		{"WindowWithoutStart", func(p *Pool) { p.IssueEnd = noon }, nil},
 		{"WindowWithoutEnd", func(p *Pool) { p.IssueStart = noon }, nil},
 		{"EmptyWindow", func(p *Pool) { p.IssueStart, p.IssueEnd = noon, noon }, []string{"issue_end"}},
+		{"Limited", func(p *Pool) {
+			p.MultiUse, p.RedemptionLimit, p.RedemptionLimitPerCustomer = true, number(100), number(1)
+		}, nil},
+		{"LimitOfNone", func(p *Pool) {
+			p.MultiUse, p.RedemptionLimit, p.RedemptionLimitPerCustomer = true, number(0), number(-1)
+		}, []string{"redemption_limit", "redemption_limit_per_customer"}},
+		{"LimitedSingleUse", func(p *Pool) { p.RedemptionLimit, p.RedemptionLimitPerCustomer = number(1), number(1) }, []string{"redemption_limit", "redemption_limit_per_customer"}},
 		{"Everything", func(p *Pool) { *p = Pool{} }, []string{"id", "name", "parameter_name", "processing"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -105,6 +112,7 @@ func TestPoolCheckEdit(t *testing.T) {
 		{"Validity", func(p *Pool) { p.Validity = Period{Days: 3} }, nil, nil},
 		{"Processing", func(p *Pool) { p.Processing = External }, nil, nil},
 		{"Window", func(p *Pool) { p.IssueStart, p.IssueEnd = noon, noon.Add(1) }, nil, nil},
+		{"Limit", func(p *Pool) { p.RedemptionLimit = number(5) }, []string{"redemption_limit"}, []string{"redemption_limit"}},
 		{"BadName", func(p *Pool) { p.Name = "" }, []string{"name"}, []string{"name"}},
 		{"Several", func(p *Pool) { p.ID, p.MultiUse = "winter", true }, nil, []string{"id", "multi_use"}},
 	} {

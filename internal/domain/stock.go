@@ -7,8 +7,8 @@ import (
 
 // Stock is what a pool has and what became of it, all at one moment. Total is
 // Issued + Available + Scheduled + Expired + Withdrawn in a single-use pool. A
-// multi-use pool uses nothing up: there Total, Available, Scheduled and Expired
-// count codes, and Issued counts issuances.
+// multi-use pool uses nothing up: there Total, Available, Scheduled, Expired and
+// Withdrawn count codes, and Issued counts issuances.
 type Stock struct {
 	Total     int64
 	Available int64 // may be issued now
@@ -17,7 +17,7 @@ type Stock struct {
 	Issued    int64
 	Redeemed  int64
 	Expired   int64 // never issued, and too late now
-	Withdrawn int64
+	Withdrawn int64 // blocked, or redeemed without having been issued
 
 	PerMinute   float64   // issued of late (Samples.PerMinute)
 	ExhaustedAt time.Time // when the last is gone at that rate; zero: there is no telling
@@ -31,19 +31,28 @@ const (
 	CodeAvailable CodeState = "available"
 	CodeScheduled CodeState = "scheduled"
 	CodeIssued    CodeState = "issued"
-	CodeExpired   CodeState = "expired" // never issued, and too late now
+	CodeExpired   CodeState = "expired"  // never issued, and too late now
+	CodeBlocked   CodeState = "blocked"  // whether issued or not
+	CodeRedeemed  CodeState = "redeemed" // whether issued or not
+	// Redeemed without having been issued, and rolled back: someone has it, so it is
+	// out of the stock.
+	CodeWithdrawn CodeState = "withdrawn"
 )
 
 // CodeStates are all of them.
-var CodeStates = []CodeState{CodeAvailable, CodeScheduled, CodeIssued, CodeExpired}
+var CodeStates = []CodeState{CodeAvailable, CodeScheduled, CodeIssued, CodeExpired, CodeBlocked, CodeRedeemed, CodeWithdrawn}
 
 // CodeStory is one code of a pool: where it is and how it came there.
 type CodeStory struct {
 	Code    string
 	State   CodeState
 	Window  Window
-	AddedAt time.Time
-	Issue   *Issuance // nil: not issued, or a code that many may use
+	Issue   *Issuance    // nil: not issued, or a code that many may use
+	History []CodeMoment // in the order of what happened; of long ones the end
+	// Redeemed is how often it was, not counting what was rolled back, and Redemptions
+	// the last of them, those that were rolled back too.
+	Redeemed    int64
+	Redemptions []Redemption
 }
 
 // CodeRow is one code in a list of a pool's codes.

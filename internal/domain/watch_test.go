@@ -25,7 +25,7 @@ func toldOf(crossed []Crossing) []CrossingKind {
 	return all
 }
 
-func TestJudge(t *testing.T) {
+func TestWatchJudge(t *testing.T) {
 	type look struct {
 		below, left int64
 		want        []CrossingKind

@@ -225,7 +225,7 @@ func (n *notices) Hire(id string, scopes ...string) {
 // Pool launches a pool with codes for two crossings, told of below the threshold.
 func (n *notices) Pool(id string) {
 	n.t.Helper()
-	n.world.Draft(id)
+	n.Draft(id)
 	n.Set(id, fmt.Sprintf(`"notify_below": %d`, threshold))
 	n.Fill(id, 3*threshold, "")
 	n.left = 3 * threshold
@@ -342,7 +342,7 @@ func (n *notices) byLaunch() {
 	n.t.Helper()
 	n.launched++
 	id := fmt.Sprint("few-", n.launched)
-	n.world.Draft(id)
+	n.Draft(id)
 	n.Set(id, `"notify_below": 10`)
 	n.Fill(id, 5, "")
 	told := n.told // ben and the others subscribe to all or to the campaign

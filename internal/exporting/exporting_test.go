@@ -136,7 +136,7 @@ func TestExport(t *testing.T) {
 			t.Errorf("%s: %s", state, diff)
 		}
 	}
-	if diff := cmp.Diff(map[string]int{"available": 7_003, "scheduled": 2, "issued": 5_500, "expired": 4}, got); diff != "" {
+	if diff := cmp.Diff(map[string]int{"available": 7_003, "scheduled": 2, "issued": 5_500, "expired": 4, "blocked": 0, "redeemed": 0, "withdrawn": 0}, got); diff != "" {
 		t.Error(diff)
 	}
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"promopool/internal/domain"
+	"promopool/internal/guesses"
 )
 
 // Campaigns is what the interface needs of the store for campaigns. A change is
@@ -60,7 +61,7 @@ type Exports interface {
 	WriteCodes(ctx context.Context, pool *domain.Pool, state domain.CodeState, w io.Writer) error
 }
 
-// Deps is what the interface is made of. All but ImportRoutes and Probes are
+// Deps is what the interface is made of. All but Told, ImportRoutes and Probes are
 // needed.
 type Deps struct {
 	Campaigns  Campaigns
@@ -69,9 +70,13 @@ type Deps struct {
 	Stocks     Stocks
 	Exports    Exports
 	Generating Generating
+	Redeeming  Redeeming
+	Guesses    *guesses.Guard
+	ByHand     ByHand
 	Metrics    prometheus.Registerer
 	Log        zerolog.Logger
 
+	Told         func() // wakes whoever publishes the events of a change
 	ImportRoutes func(mux *http.ServeMux)
 	Probes       map[string]http.Handler // by path: /healthz, /readyz, /metrics
 }
@@ -90,6 +95,8 @@ func New(d Deps) http.Handler {
 	a.staffRoutes(mux)
 	a.stockRoutes(mux)
 	a.generateRoutes(mux)
+	a.redemptionRoutes(mux)
+	a.byHandRoutes(mux)
 	if d.ImportRoutes != nil {
 		d.ImportRoutes(mux)
 	}

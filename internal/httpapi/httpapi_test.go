@@ -24,10 +24,12 @@ import (
 
 	"promopool/internal/domain"
 	"promopool/internal/exporting"
+	"promopool/internal/guesses"
 	"promopool/internal/httpapi"
 	"promopool/internal/importing"
 	"promopool/internal/pgtest"
 	"promopool/internal/postgres"
+	"promopool/internal/redeeming"
 )
 
 // site is the interface over a real store, with a runner of imports behind it.
@@ -40,6 +42,7 @@ type site struct {
 	contract *contract
 	url      string // of the database
 	log      *lines
+	limits   guesses.Limits
 
 	mu     sync.Mutex
 	routes map[string]bool // guarded by mu; every pattern that matched
@@ -66,7 +69,8 @@ func (l *lines) String() string {
 
 func open(t *testing.T) *site {
 	t.Helper()
-	s := &site{t: t, url: pgtest.Database(t, postgres.Migrate), contract: readContract(t), log: new(lines), routes: map[string]bool{}}
+	s := &site{t: t, url: pgtest.Database(t, postgres.Migrate), contract: readContract(t), log: new(lines), routes: map[string]bool{},
+		limits: guesses.Limits{Caller: guesses.Limit{PerMinute: 60, Burst: 100}, Pool: guesses.Limit{PerMinute: 60, Burst: 100}}}
 	var err error
 	if s.store, err = postgres.Open(t.Context(), s.url, "test", 20); err != nil {
 		t.Fatal(err)
@@ -94,7 +98,8 @@ func (s *site) serve(pools httpapi.Pools) {
 	intake := importing.NewIntake(s.store, uploadLimit, s.runner.Wake)
 	intake.Keep = time.Hour
 	h := httpapi.New(httpapi.Deps{
-		Campaigns: s.store, Pools: pools, Staffing: s.store, Stocks: s.store, Exports: exporting.New(s.store), Generating: s.store, Metrics: registry,
+		Campaigns: s.store, Pools: pools, Staffing: s.store, Stocks: s.store, Exports: exporting.New(s.store), Generating: s.store, ByHand: s.store,
+		Redeeming: redeeming.New(s.store, func() {}, registry), Guesses: guesses.New(s.limits, zerolog.New(s.log), registry), Metrics: registry,
 		Log:          zerolog.New(s.log),
 		ImportRoutes: httpapi.ImportRoutes(intake, s.store, zerolog.New(s.log)),
 		Probes: map[string]http.Handler{
@@ -221,6 +226,7 @@ func TestWalk(t *testing.T) {
 	want := map[string]any{
 		"id": "ete-2026-20", "campaign_id": "summer", "name": "Été 2026: -20 %", "description": "", "parameter_name": "promo_code",
 		"notify": true, "notify_below": 5.0, "multi_use": false, "check_issued": false, "validity": nil, "processing": "internal", "replenish": nil,
+		"redemption_limit": nil, "redemption_limit_per_customer": nil,
 		"issue_start": nil, "issue_end": nil, "state": "draft", "version": 1.0, "created_at": p.Get("created_at"), "launched_at": nil, "archived_at": nil,
 	}
 	var got map[string]any
@@ -287,7 +293,34 @@ func TestWalk(t *testing.T) {
 	if got := s.Want(200, "GET", pool+"/issuances/request%2F1", ""); got.Get("code") != "B 2" || got.Get("context.a") != 1.0 {
 		t.Errorf("got %s", got.body)
 	}
+	s.Want(200, "POST", pool+"/codes/B%202/check", `{"customer_id": "customer"}`)
+	if got := s.Want(200, "POST", pool+"/codes/B%202/redeem", `{"redemption_id": "till/1", "customer_id": "customer"}`); got.Get("issued_to") != "customer" {
+		t.Errorf("got %s", got.body)
+	}
+	if got := s.Want(200, "POST", pool+"/redemptions/till%2F1/rollback", ""); got.Get("rolled_back_at") == nil {
+		t.Errorf("got %s", got.body)
+	}
+	s.Want(200, "GET", pool+"/redemptions/till%2F1", "")
 	s.Want(409, "DELETE", pool, "")
+	if got := s.Want(200, "POST", pool+"/issue", `{"request_id": "desk/1", "customer_id": "c-1"}`); got.Get("code") != ".." || got.Get("context") != nil {
+		t.Errorf("got %s", got.body)
+	}
+	byHand := s.Want(200, "POST", pool+"/codes/C-3/issue", `{"request_id": "desk/2", "customer_id": "c-1"}`, "Promopool-Actor", "anna")
+	if again := s.Want(200, "GET", pool+"/issuances/desk%2F2", ""); string(again.body) != string(byHand.body) || byHand.Get("code") != "C-3" {
+		t.Errorf("got %s and %s", byHand.body, again.body)
+	}
+	if got := s.Want(200, "POST", pool+"/codes/100%25/block", `{"note": "in the newspaper"}`, "Promopool-Actor", "anna"); got.Get("state") != "blocked" || got.Get("issue") != nil {
+		t.Errorf("got %s", got.body)
+	}
+	if got := s.Want(200, "GET", pool+"/stock", ""); got.Get("withdrawn") != 1.0 || got.Get("issued") != 4.0 || got.Get("available") != 1.0 {
+		t.Errorf("got %s", got.body)
+	}
+	if got := s.Want(200, "GET", pool+"/codes.csv?state=blocked", ""); !strings.Contains(string(got.body), "\n100%,blocked,") {
+		t.Errorf("got %s", got.body)
+	}
+	if got := s.Want(200, "POST", pool+"/codes/100%25/unblock", ""); got.Get("state") != "available" || len(got.Get("history").([]any)) != 3 {
+		t.Errorf("got %s", got.body)
+	}
 	s.Want(201, "POST", "/v1/pools", `{"campaign_id": "summer", "name": "made"}`)
 	if got := s.Want(200, "GET", "/v1/pools/made/space?pattern=S-%23%23%23%23%23", ""); got.Get("most") != 28.0 {
 		t.Errorf("got %s", got.body)

@@ -3,6 +3,7 @@ package httpapi
 import (
 	"maps"
 	"math"
+
 	"promopool/internal/domain"
 )
 

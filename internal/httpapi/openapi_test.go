@@ -191,14 +191,18 @@ var (
 // bodies are the schemas of requests, each with a request that has a field which
 // it has not.
 var bodies = map[string][3]string{
-	"NewCampaign":  {"POST", "/v1/campaigns", `{"nonsense": 1}`},
-	"NewPool":      {"POST", "/v1/pools", `{"campaign_id": "summer", "name": "x", "nonsense": 1}`},
-	"PoolPatch":    {"PATCH", "/v1/pools/beach", `{"nonsense": 1}`},
-	"SetReplenish": {"PATCH", "/v1/pools/beach", `{"replenish": {"nonsense": 1}}`},
-	"Generation":   {"POST", "/v1/pools/beach/generate", `{"nonsense": 1}`},
-	"Rename":       {"PATCH", "/v1/campaigns/summer", `{"nonsense": 1}`},
-	"NewStaff":     {"POST", "/v1/staff", `{"nonsense": 1}`},
-	"StaffPatch":   {"PATCH", "/v1/staff/anna", `{"nonsense": 1}`},
+	"NewCampaign":       {"POST", "/v1/campaigns", `{"nonsense": 1}`},
+	"NewPool":           {"POST", "/v1/pools", `{"campaign_id": "summer", "name": "x", "nonsense": 1}`},
+	"PoolPatch":         {"PATCH", "/v1/pools/beach", `{"nonsense": 1}`},
+	"SetReplenish":      {"PATCH", "/v1/pools/beach", `{"replenish": {"nonsense": 1}}`},
+	"Generation":        {"POST", "/v1/pools/beach/generate", `{"nonsense": 1}`},
+	"NewIssue":          {"POST", "/v1/pools/beach/issue", `{"nonsense": 1}`},
+	"Note":              {"POST", "/v1/pools/beach/codes/none/block", `{"nonsense": 1}`},
+	"Rename":            {"PATCH", "/v1/campaigns/summer", `{"nonsense": 1}`},
+	"NewRedemption":     {"POST", "/v1/pools/beach/codes/none/redeem", `{"nonsense": 1}`},
+	"CheckedRedemption": {"POST", "/v1/pools/beach/codes/none/check", `{"nonsense": 1}`},
+	"NewStaff":          {"POST", "/v1/staff", `{"nonsense": 1}`},
+	"StaffPatch":        {"PATCH", "/v1/staff/anna", `{"nonsense": 1}`},
 }
 
 // TestAnswersWhole: an answer has every field that its schema names, and no
@@ -249,7 +253,7 @@ func TestParametersDocumented(t *testing.T) {
 	s := open(t)
 	s.Want(201, "POST", "/v1/pools", `{"campaign_id": "summer", "name": "beach"}`)
 	s.Want(201, "POST", "/v1/staff", `{"name": "Anna", "email": "anna@example.com"}`)
-	fill := strings.NewReplacer("campaigns/{id}", "campaigns/summer", "staff/{id}", "staff/anna", "{scope}", "all", "{id}", "beach", "{task}", "1", "{code}", "none", "{request_id}", "none")
+	fill := strings.NewReplacer("campaigns/{id}", "campaigns/summer", "staff/{id}", "staff/anna", "{scope}", "all", "{id}", "beach", "{task}", "1", "{code}", "none", "{request_id}", "none", "{redemption_id}", "none")
 	for schema, request := range bodies {
 		r := s.Want(422, request[0], request[1], request[2])
 		documented := slices.Collect(maps.Keys(s.contract.at("#/components/schemas/" + schema)["properties"].(map[string]any)))
@@ -296,6 +300,22 @@ func names(body []byte) []string {
 }
 
 var known = regexp.MustCompile(`(?:the query takes \[|is not known, the (?:fields|options) are )([a-z_", ]+)`)
+
+// TestDenials holds the reasons of the contract against the program's.
+func TestDenials(t *testing.T) {
+	var got []domain.Denial
+	for _, reason := range readContract(t).at("#/components/schemas/NotIssued/properties/reason")["enum"].([]any) {
+		got = append(got, domain.Denial(reason.(string)))
+	}
+	if diff := cmp.Diff(domain.Denials, got); diff != "" {
+		t.Error(diff)
+	}
+	for _, d := range domain.Denials {
+		if d.Detail() == "" {
+			t.Errorf("%s says nothing", d)
+		}
+	}
+}
 
 // TestRefusalReasons holds the reasons of the contract against the program's.
 func TestRefusalReasons(t *testing.T) {

@@ -38,11 +38,15 @@ type poolView struct {
 	IssueStart    *string           `json:"issue_start"`
 	IssueEnd      *string           `json:"issue_end"`
 	Replenish     *replenishView    `json:"replenish"`
-	State         domain.State      `json:"state"`
-	Version       int64             `json:"version"`
-	CreatedAt     string            `json:"created_at"`
-	LaunchedAt    *string           `json:"launched_at"`
-	ArchivedAt    *string           `json:"archived_at"`
+
+	RedemptionLimit            *int64 `json:"redemption_limit"`
+	RedemptionLimitPerCustomer *int64 `json:"redemption_limit_per_customer"`
+
+	State      domain.State `json:"state"`
+	Version    int64        `json:"version"`
+	CreatedAt  string       `json:"created_at"`
+	LaunchedAt *string      `json:"launched_at"`
+	ArchivedAt *string      `json:"archived_at"`
 }
 
 func viewPool(p domain.Pool) poolView {
@@ -51,6 +55,7 @@ func viewPool(p domain.Pool) poolView {
 		ParameterName: p.ParameterName, Notify: p.Notify, NotifyBelow: p.NotifyBelow,
 		MultiUse: p.MultiUse, CheckIssued: p.CheckIssued, Processing: p.Processing, Replenish: viewReplenish(p.Replenish),
 		IssueStart: viewTime(p.IssueStart), IssueEnd: viewTime(p.IssueEnd),
+		RedemptionLimit: p.RedemptionLimit, RedemptionLimitPerCustomer: p.RedemptionLimitPerCustomer,
 		State: p.State, Version: p.Version,
 		CreatedAt: domain.EventTime(p.CreatedAt), LaunchedAt: viewTime(p.LaunchedAt), ArchivedAt: viewTime(p.ArchivedAt),
 	}

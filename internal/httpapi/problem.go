@@ -37,11 +37,31 @@ var (
 	guessable    = kind{"guessable", http.StatusUnprocessableEntity, "Codes could be guessed"}
 	patternMeets = kind{"pattern-meets", http.StatusUnprocessableEntity, "Two patterns could spell one code"}
 	keyReused    = kind{"idempotency-key-reused", http.StatusUnprocessableEntity, "The key belongs to another request"}
+	notRedeemed  = kind{"redemption-rejected", http.StatusConflict, "The code is not redeemed"}
+	noRedemption = kind{"not-redeemed", http.StatusConflict, "The redemption was rejected"}
+	tooManyTries = kind{"too-many-tries", http.StatusTooManyRequests, "Too many tries have failed"}
+	notActive    = kind{"pool-not-active", http.StatusConflict, "The pool is not active"}
+	exhausted    = kind{"pool-exhausted", http.StatusConflict, "The pool has no code left"}
+	noneNow      = kind{"no-code-in-window", http.StatusConflict, "No code of the pool may be issued now"}
+	otherRequest = kind{"request-conflict", http.StatusConflict, "The request has another code or customer"}
+	codeIssued   = kind{"code-issued", http.StatusConflict, "The code is another's"}
+	codeBlocked  = kind{"code-blocked", http.StatusConflict, "The code is blocked"}
+	codeRedeemed = kind{"code-redeemed", http.StatusConflict, "The code was redeemed"}
+	codeNotNow   = kind{"code-not-in-window", http.StatusConflict, "The code may not be issued now"}
+	codeExpired  = kind{"code-expired", http.StatusConflict, "The code has expired"}
+	mostBlocked  = kind{"too-many-blocked", http.StatusConflict, "Too many codes are blocked"}
 	stale        = kind{"stale", http.StatusPreconditionFailed, "It was changed meanwhile"}
 	unavailable  = kind{"unavailable", http.StatusServiceUnavailable, "Not possible at the moment"}
 	unsure       = kind{"outcome-unknown", http.StatusServiceUnavailable, "Whether the change was made is not known"}
 	internal     = kind{"internal", http.StatusInternalServerError, "Something is wrong in promopool"}
 )
+
+// denials are the problems of codes that were not issued by hand.
+var denials = map[domain.Denial]kind{
+	domain.DeniedNotActive: notActive, domain.DeniedExhausted: exhausted, domain.DeniedNoneNow: noneNow, domain.DeniedConflict: otherRequest,
+	domain.DeniedIssued: codeIssued, domain.DeniedBlocked: codeBlocked, domain.DeniedRedeemed: codeRedeemed,
+	domain.DeniedOutOfWindow: codeNotNow, domain.DeniedExpired: codeExpired,
+}
 
 // Problem is the body of every answer that is no success (RFC 9457).
 type Problem struct {
@@ -88,6 +108,9 @@ var meanings = []struct {
 	{domain.ErrNoScope, notFound, ""},
 	{domain.ErrNotFound, notFound, "there is none with this id: look it up in the list, and mind that ids can be changed"},
 	{domain.ErrTaken, idTaken, ""},
+	{domain.ErrNotRedeemed, noRedemption, ""},
+	{domain.ErrDraft, wrongState, ""},
+	{domain.ErrMostBlocked, mostBlocked, ""},
 	{domain.ErrState, wrongState, "a draft can be launched or deleted, an active pool archived: read the pool to see what it is"},
 	{domain.ErrStale, stale, ""},
 	{domain.ErrInUse, inUse, "delete or move its pools first"},

@@ -31,6 +31,9 @@ var poolFields = setters[domain.Pool]{
 	"issue_start":    moment(func(p *domain.Pool) *time.Time { return &p.IssueStart }),
 	"issue_end":      moment(func(p *domain.Pool) *time.Time { return &p.IssueEnd }),
 	"replenish":      setReplenish,
+
+	"redemption_limit":              setLimit(func(p *domain.Pool) **int64 { return &p.RedemptionLimit }),
+	"redemption_limit_per_customer": setLimit(func(p *domain.Pool) **int64 { return &p.RedemptionLimitPerCustomer }),
 }
 
 // moment makes a setter of a time that null takes away.
@@ -60,6 +63,16 @@ func setNotifyBelow(p *domain.Pool, value json.RawMessage) error {
 		return errors.New("must be a whole number above 0, or null")
 	}
 	return nil
+}
+
+func setLimit(place func(*domain.Pool) **int64) func(*domain.Pool, json.RawMessage) error {
+	return func(p *domain.Pool, value json.RawMessage) error {
+		*place(p) = nil // a new number, since the old one belongs to the pool as it was
+		if json.Unmarshal(value, place(p)) != nil {
+			return errors.New("must be a whole number above 0, or null")
+		}
+		return nil
+	}
 }
 
 func setValidity(p *domain.Pool, value json.RawMessage) error {

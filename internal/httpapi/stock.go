@@ -51,6 +51,8 @@ type codeView struct {
 	AvailableFrom *string          `json:"available_from"`
 	AvailableTill *string          `json:"available_till"`
 	Issue         *issueView       `json:"issue"`
+	Redeemed      int64            `json:"redeemed"`
+	Redemptions   []redeemedView   `json:"redemptions"`
 	History       []momentView     `json:"history"`
 }
 
@@ -63,8 +65,31 @@ type issueView struct {
 }
 
 type momentView struct {
-	At    string `json:"at"`
-	Event string `json:"event"`
+	At        string            `json:"at"`
+	Event     domain.CodeAction `json:"event"`
+	Actor     *string           `json:"actor"`
+	Note      *string           `json:"note"`
+	RequestID *string           `json:"request_id"`
+
+	RedemptionID *string `json:"redemption_id"`
+}
+
+// redeemedView is one redemption of a code.
+type redeemedView struct {
+	RedemptionID string            `json:"redemption_id"`
+	CustomerID   *string           `json:"customer_id"`
+	OrderID      *string           `json:"order_id"`
+	RedeemedAt   string            `json:"redeemed_at"`
+	Processing   domain.Processing `json:"processing"`
+	RolledBackAt *string           `json:"rolled_back_at"`
+}
+
+// orNone is a text in a body; null: none.
+func orNone(s string) *string {
+	if s == "" {
+		return nil
+	}
+	return &s
 }
 
 func viewCode(pool string, c domain.CodeStory) codeView {
@@ -72,16 +97,32 @@ func viewCode(pool string, c domain.CodeStory) codeView {
 		PoolID: pool, Code: c.Code, State: c.State,
 		IssueStart: viewTime(c.Window.IssueStart), IssueEnd: viewTime(c.Window.IssueEnd),
 		AvailableFrom: viewTime(c.Window.AvailableFrom), AvailableTill: viewTime(c.Window.AvailableTill),
-		History: []momentView{{domain.EventTime(c.AddedAt), "added"}},
+	}
+	for _, m := range c.History {
+		v.History = append(v.History, momentView{domain.EventTime(m.At), m.Action, orNone(string(m.Actor)), orNone(m.Note), orNone(m.RequestID), orNone(m.RedemptionID)})
+	}
+	v.Redeemed, v.Redemptions = c.Redeemed, make([]redeemedView, len(c.Redemptions))
+	for i, r := range c.Redemptions {
+		v.Redemptions[i] = redeemedView{r.RedemptionID, orNone(r.CustomerID), orNone(r.OrderID), domain.EventTime(r.DecidedAt), r.Processing, viewTime(r.RolledBackAt)}
 	}
 	if i := c.Issue; i != nil {
 		v.Issue = &issueView{
 			RequestID: i.RequestID, CustomerID: i.CustomerID, IssuedAt: domain.EventTime(i.IssuedAt),
 			ValidFrom: domain.EventTime(i.ValidFrom), ValidUntil: viewTime(i.ValidUntil),
 		}
-		v.History = append(v.History, momentView{v.Issue.IssuedAt, "issued"})
 	}
 	return v
+}
+
+const noSuchCode = "there is no such code in this pool, or no such pool: codes are compared letter by letter, and capitals count"
+
+// pathCode is the code in the path.
+func pathCode(r *http.Request) (string, error) {
+	code, refused := domain.CleanCode(r.PathValue("code"))
+	if refused != "" {
+		return "", problemOf(notFound, "there is no such code: "+refused.Detail())
+	}
+	return code, nil
 }
 
 func (a *api) readCode(w http.ResponseWriter, r *http.Request) error {
@@ -89,13 +130,13 @@ func (a *api) readCode(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	code, refused := domain.CleanCode(r.PathValue("code"))
-	if refused != "" {
-		return problemOf(notFound, "there is no such code: "+refused.Detail())
+	code, err := pathCode(r)
+	if err != nil {
+		return err
 	}
 	c, err := a.Stocks.Code(r.Context(), id, code)
 	if errors.Is(err, domain.ErrNotFound) {
-		return problemOf(notFound, "there is no such code in this pool, or no such pool: codes are compared letter by letter, and capitals count")
+		return problemOf(notFound, noSuchCode)
 	}
 	if err != nil {
 		return err
@@ -120,8 +161,12 @@ func (a *api) readIssuance(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	writeIssue(w, &i)
+	return nil
+}
+
+func writeIssue(w http.ResponseWriter, i *domain.Issuance) {
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")
-	_, _ = w.Write(append(domain.AppendIssued(nil, &i), '\n'))
-	return nil
+	_, _ = w.Write(append(domain.AppendIssued(nil, i), '\n')) // a client that is gone cannot be told so
 }

@@ -76,6 +76,9 @@ type Found struct {
 	Window domain.Window
 	Named  bool // by a row before, which added, moves or left it
 	Issued bool // in a single-use pool, once and for all
+
+	// Withheld: the code is out of the stock as blocked or redeemed; "": it is not.
+	Withheld domain.CodeState
 }
 
 // Lot is new codes that share a window.
@@ -165,6 +168,8 @@ func verdict(row *Row, now time.Time, multiUse bool, seen map[string]struct{}, h
 		return domain.DatesFixed
 	case known && !multiUse && have.Issued:
 		return domain.AlreadyIssued
+	case known && have.Withheld != "":
+		return domain.WithheldRefusal(have.Withheld)
 	}
 	return ""
 }

@@ -46,7 +46,7 @@ func newBuffer(pool *domain.Pool) *buffer { return &buffer{pool: pool} }
 func (b *buffer) left() int64 {
 	var n int64
 	for _, r := range b.runs {
-		n += r.Left()
+		n += r.Usable()
 	}
 	return n
 }
@@ -59,7 +59,7 @@ func (b *buffer) fitting(now time.Time) int64 {
 	var n int64
 	for _, r := range b.runs {
 		if r.Lot.Fits(now) {
-			n += r.Left()
+			n += r.Usable()
 		}
 	}
 	return n
@@ -81,7 +81,7 @@ func (b *buffer) add(g Stock, now time.Time) {
 	var n int64
 	b.runs = slices.DeleteFunc(b.runs, func(r *domain.Run) bool { return r.Left() == 0 })
 	for _, r := range g.Runs {
-		n += r.Left()
+		n += r.Usable()
 		b.runs = append(b.runs, r)
 	}
 	slices.SortStableFunc(b.runs, func(r, s *domain.Run) int {

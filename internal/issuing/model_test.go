@@ -25,6 +25,7 @@ func TestModel(t *testing.T) {
 			"": func(*rapid.T) {}, "publish": m.publish, "work": m.work, "zombie": m.zombie, "takeover": m.takeover,
 			"crash": m.crash, "fill": m.fill, "archive": m.archive, "edit": m.edit, "window": m.window, "fault": m.fault,
 			"upload": m.upload, "gather": m.gather,
+			"handNext": m.handNext, "handCode": m.handCode, "block": m.block, "unblock": m.unblock,
 		})
 		m.finish(t)
 	})
@@ -36,8 +37,10 @@ type model struct {
 	store  *faulty
 	people []*process
 	owners map[int]*part
-	past   []*part                 // owners that were taken over from and do not know it
-	dates  map[[2]string]time.Time // by pool and code: until when files said last that it may be issued
+	past   []*part                       // owners that were taken over from and do not know it
+	dates  map[[2]string]time.Time       // by pool and code: until when files said last that it may be issued
+	barred map[[2]string]bool            // by pool and code: blocked
+	byHand map[[2]string]domain.Issuance // by pool and request
 
 	mu     sync.Mutex
 	faults map[string]bool // by step: after its effect; guarded by mu
@@ -47,7 +50,8 @@ var steps = []string{"claim", "resolve", "ranges", "held", "pools", "refill", "t
 
 func newModel(t *rapid.T, w *world) *model {
 	w.count = 2 // scarce below 800
-	m := &model{w: w, store: &faulty{Store: w.store}, owners: map[int]*part{}, dates: map[[2]string]time.Time{}, faults: map[string]bool{}}
+	m := &model{w: w, store: &faulty{Store: w.store}, owners: map[int]*part{}, dates: map[[2]string]time.Time{},
+		barred: map[[2]string]bool{}, byHand: map[[2]string]domain.Issuance{}, faults: map[string]bool{}}
 	for k, size := range []int{rapid.IntRange(0, 30).Draw(t, "small"), 1000, 2} {
 		id := fmt.Sprintf("%s-%d", w.stream, k)
 		m.pools = append(m.pools, id)
@@ -156,17 +160,18 @@ func (m *model) work(t *rapid.T) {
 	}
 }
 
-// sayTrue checks rejections for want of codes just after they were decided.
+// sayTrue checks issues, and rejections for want of codes, just after they were
+// decided.
 func (m *model) sayTrue(t *rapid.T, n int, first, end int64) {
+	exhausted := false
 	for at := first; at < end; at++ {
-		o := m.w.answers[n][at]
-		if name(o) != "pool_exhausted" {
-			continue
+		switch o := m.w.answers[n][at]; {
+		case o.Verdict == domain.Issued:
+			m.fresh(t, o.Issue)
+		case name(o) == "pool_exhausted" && !exhausted:
+			exhausted = true
+			m.wantExhausted(t, o.Request.PoolID)
 		}
-		if left := m.w.Int("SELECT coalesce(sum(hi - next), 0)::bigint FROM runs JOIN pools USING (pool) WHERE id = $1", o.Request.PoolID); left > 0 {
-			t.Fatalf("%s is said to be exhausted, it has %d codes", o.Request.PoolID, left)
-		}
-		return
 	}
 }
 
@@ -282,4 +287,5 @@ func (m *model) finish(t *rapid.T) {
 	}
 	m.w.Check()
 	m.checkDates(t)
+	m.checkByHand(t)
 }

@@ -80,7 +80,7 @@ func (m *model) upload(t *rapid.T) {
 		if err == nil && !whole {
 			step = m.step(t, s, now, rows, at)
 		}
-		rapid.SampledFrom([]func(*rapid.T){func(*rapid.T) {}, m.work, m.work, m.archive, m.edit}).Draw(t, "between")(t)
+		rapid.SampledFrom([]func(*rapid.T){func(*rapid.T) {}, m.work, m.work, m.archive, m.edit, m.block, m.unblock, m.handCode}).Draw(t, "between")(t)
 		lost := rapid.SampledFrom([]string{"", "", "", "before", "after"}).Draw(t, "lost")
 		var res importing.Result
 		if err == nil && lost != "before" {
@@ -178,6 +178,8 @@ func (m *model) step(t *rapid.T, s importing.Session, now time.Time, rows []row,
 			step.Added++
 		case have.Issued:
 			step.Refusals = append(step.Refusals, move.Refusal(domain.AlreadyIssued))
+		case have.Withheld != "":
+			step.Refusals = append(step.Refusals, move.Refusal(domain.CodeIsBlocked))
 		case have.Window == w:
 			step.Unchanged = append(step.Unchanged, r.code)
 		default:
@@ -200,9 +202,14 @@ func (m *model) movedAll(t *rapid.T, id string, task int64, rows []row) {
 	refused := map[int64]bool{}
 	for _, r := range refusals {
 		refused[r.Line] = true
-		if n := m.w.Int("SELECT count(*) FROM codes c JOIN issuances i USING (pool, lot, seq) JOIN pools p USING (pool) WHERE p.id = $1 AND c.code = $2",
-			id, rows[r.Line-1].code); n != 1 {
-			t.Fatalf("line %d is refused as issued, and is not", r.Line)
+		where := map[domain.RefusalReason]string{
+			domain.AlreadyIssued: "issuances i USING (pool, lot, seq)",
+			// It may be unblocked by now.
+			domain.CodeIsBlocked: "code_history h ON h.pool = c.pool AND h.lot = c.lot AND h.seq = c.seq AND h.action = 'blocked'",
+		}[r.Reason]
+		if n := m.w.Int("SELECT count(*) FROM codes c JOIN "+where+" JOIN pools p ON p.pool = c.pool WHERE p.id = $1 AND c.code = $2",
+			id, rows[r.Line-1].code); n < 1 {
+			t.Fatalf("line %d is refused by %s, and is not so", r.Line, r.Reason)
 		}
 	}
 	for i, r := range rows {

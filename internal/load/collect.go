@@ -16,7 +16,7 @@ import (
 	"promopool/internal/tail"
 )
 
-// Collector finds the outcomes of requests in the outcome topic.
+// Collector finds the outcomes of requests, or of redemptions, in their topic.
 type Collector struct {
 	tail *tail.Tail
 	ids  *IDs // nil: ids are remembered
@@ -42,7 +42,7 @@ type awaited struct {
 // Result is what was answered.
 type Result struct {
 	Expected int64            `json:"expected"`
-	Issued   int64            `json:"issued"`
+	Issued   int64            `json:"issued"`   // or redeemed
 	Rejected map[string]int64 `json:"rejected"` // by reason
 	Repeated int64            `json:"repeated"` // answers beyond those expected
 	Missing  int64            `json:"missing"`
@@ -197,16 +197,20 @@ type outcome struct{ request, pool, reason string }
 // readOutcome reads the little that is needed, which of our own events stands
 // in front.
 func readOutcome(r *consumer.Record) (outcome, error) {
-	rejected := false
+	rejected, first := false, `{"request_id":"`
 	switch kind := string(consumer.Header(r, "ce_type")); kind {
 	case domain.TypeCodeIssued:
 	case domain.TypeCodeRejected:
 		rejected = true
+	case domain.TypeCodeRedeemed:
+		first = `{"redemption_id":"`
+	case domain.TypeRedemptionRejected:
+		rejected, first = true, `{"redemption_id":"`
 	default:
 		return outcome{}, nil
 	}
 	var o outcome
-	rest, ok := bytes.CutPrefix(r.Value, []byte(`{"request_id":"`))
+	rest, ok := bytes.CutPrefix(r.Value, []byte(first))
 	if ok {
 		o.request, rest, ok = plainString(rest)
 	}
@@ -226,14 +230,15 @@ func readOutcome(r *consumer.Record) (outcome, error) {
 		return o, nil
 	}
 	var d struct {
-		RequestID string `json:"request_id"`
-		PoolID    string `json:"pool_id"`
-		Reason    string `json:"reason"`
+		RequestID    string `json:"request_id"`
+		RedemptionID string `json:"redemption_id"`
+		PoolID       string `json:"pool_id"`
+		Reason       string `json:"reason"`
 	}
 	if err := json.Unmarshal(r.Value, &d); err != nil {
 		return outcome{}, fmt.Errorf("outcome at offset %d: %w", r.Offset, err)
 	}
-	return outcome{d.RequestID, d.PoolID, d.Reason}, nil
+	return outcome{d.RequestID + d.RedemptionID, d.PoolID, d.Reason}, nil
 }
 
 // plainString takes a string without escapes, up to its closing quote.

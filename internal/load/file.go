@@ -1,15 +1,10 @@
 package load
 
 import (
-	"bufio"
-	"encoding/csv"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"iter"
-	"slices"
-	"strings"
 	"time"
 )
 
@@ -31,32 +26,28 @@ type fields struct {
 	Context    json.RawMessage `json:"context,omitempty"`
 }
 
-const maxLine = 1 << 20
+// codeRequests is the form of a file of them.
+var codeRequests = form[fields]{
+	what: "a code request", needed: "customer_id", others: "request_id, pool_id, expires_at and context",
+	columns: map[string]func(*fields, string){
+		"request_id":  func(f *fields, text string) { f.RequestID = text },
+		"pool_id":     func(f *fields, text string) { f.PoolID = text },
+		"customer_id": func(f *fields, text string) { f.CustomerID = text },
+		"expires_at":  func(f *fields, text string) { f.ExpiresAt = text },
+		"context":     func(f *fields, text string) { f.Context = rawOrNone(text) },
+	},
+}
+
+func rawOrNone(text string) json.RawMessage {
+	if text == "" {
+		return nil
+	}
+	return json.RawMessage(text)
+}
 
 // Messages yields the requests. An error names the line.
 func (f *File) Messages() iter.Seq2[Message, error] {
-	return func(yield func(Message, error) bool) {
-		in := bufio.NewReaderSize(f.In, 64<<10)
-		if bom, err := in.Peek(3); err == nil && string(bom) == "\ufeff" {
-			_, _ = in.Discard(3)
-		}
-		read := f.csv
-		if first, err := in.Peek(1); err == nil && first[0] == '{' {
-			read = f.lines
-		}
-		n := 0
-		read(in, func(line int, whole []byte, r fields, err error) bool {
-			if err != nil {
-				return yield(Message{}, fmt.Errorf("line %d: %w", line, err))
-			}
-			m, err := f.message(whole, r, n)
-			n++
-			if err != nil {
-				err = fmt.Errorf("line %d: %w", line, err)
-			}
-			return yield(m, err)
-		})
-	}
+	return codeRequests.messages(f.In, f.message)
 }
 
 // message completes a request. One that is complete is published as it stands.
@@ -73,82 +64,18 @@ func (f *File) message(whole []byte, r fields, n int) (Message, error) {
 	if r.PoolID == "" || r.CustomerID == "" {
 		return Message{}, errors.New("pool_id or customer_id is missing")
 	}
-	if whole == nil {
-		var err error
-		if whole, err = json.Marshal(r); err != nil {
-			return Message{}, errors.New("context is not JSON")
-		}
-	}
-	return Message{PoolID: r.PoolID, RequestID: r.RequestID, Key: f.Key(r.CustomerID, r.RequestID), Value: whole}, nil
+	whole, err := completed(whole, r)
+	return Message{PoolID: r.PoolID, RequestID: r.RequestID, Key: f.Key(r.CustomerID, r.RequestID), Value: whole}, err
 }
 
-func (f *File) lines(in *bufio.Reader, yield func(int, []byte, fields, error) bool) {
-	s := bufio.NewScanner(in)
-	s.Buffer(make([]byte, 64<<10), maxLine)
-	n := 0
-	for s.Scan() {
-		n++
-		text := slices.Clone(s.Bytes())
-		if strings.TrimSpace(string(text)) == "" {
-			continue
-		}
-		var r fields
-		err := json.Unmarshal(text, &r)
-		if err != nil {
-			err = errors.New("not the JSON of a code request")
-		}
-		if !yield(n, text, r, err) {
-			return
-		}
+// completed is the line as it stands, or where that is none what it was made to.
+func completed(whole []byte, r any) ([]byte, error) {
+	if whole != nil {
+		return whole, nil
 	}
-	if err := s.Err(); err != nil {
-		yield(n+1, nil, fields{}, err)
-	}
-}
-
-func (f *File) csv(in *bufio.Reader, yield func(int, []byte, fields, error) bool) {
-	r := csv.NewReader(in)
-	if head, err := in.Peek(512); len(head) > 0 && (err == nil || errors.Is(err, io.EOF)) {
-		if line, _, _ := strings.Cut(string(head), "\n"); strings.Count(line, ";") > strings.Count(line, ",") {
-			r.Comma = ';'
-		}
-	}
-	header, err := r.Read()
-	if errors.Is(err, io.EOF) {
-		return
-	}
-	if err == nil && !slices.Contains(header, "customer_id") {
-		err = errors.New("the header must name customer_id, and may name request_id, pool_id, expires_at and context")
-	}
+	whole, err := json.Marshal(r)
 	if err != nil {
-		yield(1, nil, fields{}, err)
-		return
+		return nil, errors.New("context is not JSON")
 	}
-	for {
-		row, err := r.Read()
-		if errors.Is(err, io.EOF) {
-			return
-		}
-		line, _ := r.FieldPos(0)
-		var req fields
-		for i := range min(len(row), len(header)) {
-			switch header[i] {
-			case "request_id":
-				req.RequestID = row[i]
-			case "pool_id":
-				req.PoolID = row[i]
-			case "customer_id":
-				req.CustomerID = row[i]
-			case "expires_at":
-				req.ExpiresAt = row[i]
-			case "context":
-				if row[i] != "" {
-					req.Context = json.RawMessage(row[i])
-				}
-			}
-		}
-		if !yield(line, nil, req, err) || err != nil {
-			return
-		}
-	}
+	return whole, nil
 }

@@ -18,6 +18,7 @@ import (
 
 // Message is one request to publish.
 type Message struct {
+	Type      string // of the event; "": a code is requested
 	PoolID    string
 	RequestID string
 	Key       []byte

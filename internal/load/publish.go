@@ -1,6 +1,7 @@
 package load
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"iter"
@@ -176,7 +177,6 @@ func feed(ctx context.Context, t Target, pace Pace, start time.Time, queues []ch
 
 var (
 	specVersion = []byte("1.0")
-	kind        = []byte(domain.TypeCodeRequested)
 	source      = []byte("/promopool/request")
 	contentType = []byte("application/json")
 )
@@ -188,7 +188,7 @@ func record(m *Message, at time.Time) producer.Record {
 		Headers: []kafka.Header{
 			{Key: "ce_specversion", Value: specVersion},
 			{Key: "ce_id", Value: []byte(m.RequestID)},
-			{Key: "ce_type", Value: kind},
+			{Key: "ce_type", Value: []byte(cmp.Or(m.Type, domain.TypeCodeRequested))},
 			{Key: "ce_source", Value: source},
 			{Key: "ce_time", Value: []byte(domain.EventTime(at))},
 			{Key: "content-type", Value: contentType},

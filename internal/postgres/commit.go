@@ -85,6 +85,9 @@ func (s *Store) Commit(ctx context.Context, entries []issuing.Entry, plan *domai
 // everybody takes locks and index entries in one order.
 func commitParams(entries []issuing.Entry, plan *domain.Plan) (db.CommitBatchesParams, error) {
 	p := db.CommitBatchesParams{Now: pgtype.Timestamptz{Time: plan.At, Valid: true}}
+	if len(entries) == 0 { // by hand; null would be compared with nothing
+		p.BPartition, p.BEpoch, p.BNo, p.BFirst, p.BEnd, p.BVerdicts, p.BEvidence = []int32{}, []int64{}, []int64{}, []int64{}, []int64{}, [][]byte{}, []string{}
+	}
 	evidence := ""
 	if len(plan.Evidence) > 0 {
 		b, err := json.Marshal(plan.Evidence)

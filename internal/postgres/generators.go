@@ -83,7 +83,13 @@ func (l lots) of(ctx context.Context, row db.Lot) (*domain.Lot, error) {
 		lot.First = *row.GenFrom
 	}
 	var err error
-	lot.Generator, err = l.generators.of(ctx, l.q, row.Pool, row.Generator)
+	if lot.Generator, err = l.generators.of(ctx, l.q, row.Pool, row.Generator); err != nil {
+		return nil, err
+	}
+	if row.Blocked > 0 {
+		// Read after what the lot's runs were: who blocks a code later hands them back.
+		lot.Blocked, err = l.q.BlockedOf(ctx, db.BlockedOfParams{Pool: row.Pool, Lot: row.Lot})
+	}
 	l.known[key] = lot
 	return lot, err
 }

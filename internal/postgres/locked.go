@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"time"
 
@@ -111,41 +112,31 @@ func (t *lockedBatch) see(ctx context.Context) (issuing.Locked, error) {
 	return seen, t.shelves(ctx, &seen)
 }
 
-// shelves lays out the free codes of the whole pools, no more than are asked for:
-// a pool may have very many windows.
+// shelves lays out the free codes of the whole pools.
 func (t *lockedBatch) shelves(ctx context.Context, seen *issuing.Locked) error {
 	if len(t.l.Whole) == 0 {
 		return nil
 	}
-	byKey := map[int32]*domain.Shelf{}
-	arg := db.FirstFreeParams{Now: stamp(seen.Now)}
-	var keys []int32
+	byKey, needs := map[int32]*domain.Shelf{}, map[int32]int{}
 	for _, id := range t.l.Whole {
 		s := &domain.Shelf{Pool: seen.Pools[id], Locked: true, Whole: true}
 		seen.Shelves[id] = s
-		if s.Pool == nil {
-			continue
-		}
-		byKey[s.Pool.Key] = s
-		keys = append(keys, s.Pool.Key)
-		if s.Pool.Open(seen.Now) {
-			arg.Pools, arg.Needs = append(arg.Pools, s.Pool.Key), append(arg.Needs, int32(len(t.l.Requests[id])))
+		if s.Pool != nil {
+			byKey[s.Pool.Key], needs[s.Pool.Key] = s, len(t.l.Requests[id])
 		}
 	}
-	rows, err := t.q.FirstFree(ctx, arg)
-	if err != nil {
+	l := t.store.shelving(t.q, seen.Now)
+	if err := l.free(ctx, byKey, needs); err != nil {
 		return err
 	}
-	lots := t.store.lots(t.q)
-	for _, r := range rows {
-		lot, err := lots.of(ctx, r.Lot)
-		if err != nil {
-			return err
+	for key, s := range byKey {
+		if s.Pool.MultiUse {
+			if err := l.usable(ctx, s, needs[key]); err != nil {
+				return err
+			}
 		}
-		s := byKey[r.Lot.Pool]
-		s.Runs = append(s.Runs, &domain.Run{Lot: lot, Lo: r.Lo, Next: r.Next, Hi: r.Hi, GrantNo: r.GrantNo})
 	}
-	if err := t.others(ctx, seen, keys, byKey); err != nil {
+	if err := t.others(ctx, l, byKey, needs); err != nil {
 		return err
 	}
 	return t.turning(ctx, seen)
@@ -153,8 +144,8 @@ func (t *lockedBatch) shelves(ctx context.Context, seen *issuing.Locked) error {
 
 // others counts what the shelves do not lay out: what partitions hold, and where
 // a shelf is short what may be issued later only.
-func (t *lockedBatch) others(ctx context.Context, seen *issuing.Locked, keys []int32, shelves map[int32]*domain.Shelf) error {
-	held, err := t.q.HeldOf(ctx, db.HeldOfParams{Pools: keys, Now: stamp(seen.Now)})
+func (t *lockedBatch) others(ctx context.Context, l shelving, shelves map[int32]*domain.Shelf, needs map[int32]int) error {
+	held, err := t.q.HeldOf(ctx, db.HeldOfParams{Pools: slices.Collect(maps.Keys(shelves)), Now: stamp(l.now)})
 	if err != nil {
 		return err
 	}
@@ -162,10 +153,10 @@ func (t *lockedBatch) others(ctx context.Context, seen *issuing.Locked, keys []i
 		shelves[h.Pool].Others = h.Held
 	}
 	for key, s := range shelves {
-		if has(s.Runs, len(t.l.Requests[s.Pool.ID])) {
+		if has(s.Runs, needs[key]) {
 			continue
 		}
-		if s.Later, err = t.q.FreeLater(ctx, db.FreeLaterParams{Pool: key, Now: stamp(seen.Now), Closed: !s.Pool.Open(seen.Now)}); err != nil {
+		if err := l.later(ctx, s); err != nil {
 			return err
 		}
 	}
@@ -179,7 +170,7 @@ func has(runs []*domain.Run, n int) bool {
 		if left <= 0 {
 			break
 		}
-		left -= r.Left()
+		left -= r.Usable()
 	}
 	return left <= 0
 }
@@ -203,28 +194,50 @@ func (t *lockedBatch) turning(ctx context.Context, seen *issuing.Locked) error {
 // write loads the texts of codes taken from the free stock, which were not at
 // hand, and makes the plan true.
 func (t *lockedBatch) write(ctx context.Context, d issuing.Decision) error {
-	var free []stretch
-	place := make([]int, len(d.Plan.Takes)) // in free, from 1
-	for i, take := range d.Plan.Takes {
-		if take.Run.Texts == nil {
-			free = append(free, stretch{lot: take.Run.Lot, from: take.Run.Next, till: take.Run.Next + take.N})
-			place[i] = len(free)
-		}
-	}
-	loaded, err := texts(ctx, t.q, free)
-	if err != nil {
+	if err := loadTaken(ctx, t.q, d.Plan); err != nil {
 		return err
-	}
-	for _, issue := range d.Plan.Issues {
-		if at := place[issue.Take]; at > 0 {
-			issue.Issuance.Code = loaded[at-1][issue.At]
-		}
 	}
 	params, err := commitParams(d.Entries, d.Plan)
 	if err != nil {
 		return err
 	}
 	return t.q.CommitBatches(ctx, params)
+}
+
+// loadTaken loads the texts of codes that a plan takes from free runs. Between those
+// of a lot with blocked codes may lie many that are passed over: they are loaded one
+// by one.
+func loadTaken(ctx context.Context, q *db.Queries, plan *domain.Plan) error {
+	var free []stretch
+	place := make([]int, len(plan.Takes)) // in free, from 1
+	for i, take := range plan.Takes {
+		if take.Run.Texts == nil && len(take.Run.Lot.Blocked) == 0 {
+			free = append(free, stretch{lot: take.Run.Lot, from: take.Run.Next, till: take.Run.Next + take.N})
+			place[i] = len(free)
+		}
+	}
+	var alone []*domain.Issuance
+	first := len(free)
+	for _, issue := range plan.Issues {
+		if run := plan.Takes[issue.Take].Run; run.Texts == nil && len(run.Lot.Blocked) > 0 {
+			n := issue.Issuance.Seq
+			free = append(free, stretch{lot: run.Lot, from: n, till: n + 1})
+			alone = append(alone, issue.Issuance)
+		}
+	}
+	loaded, err := texts(ctx, q, free)
+	if err != nil {
+		return err
+	}
+	for _, issue := range plan.Issues {
+		if at := place[issue.Take]; at > 0 {
+			issue.Issuance.Code = loaded[at-1][issue.At]
+		}
+	}
+	for i, issue := range alone {
+		issue.Code = loaded[first+i][0]
+	}
+	return nil
 }
 
 // tellSoldOut tells of pools that were found to have nothing left, the first time

@@ -65,7 +65,7 @@ func (s *importSession) Move(ctx context.Context, last importing.Step) (importin
 }
 
 // move takes codes out of where they are and lays them behind the step's own. It
-// returns refusals for those that are issued.
+// returns refusals for those that stay.
 func (s *importSession) move(ctx context.Context, q *db.Queries, moves []importing.Move, t targets) (refused []domain.Refusal, _ error) {
 	if s.multiUse { // since the rows were read
 		for i := range moves {
@@ -100,15 +100,42 @@ func (s *importSession) move(ctx context.Context, q *db.Queries, moves []importi
 		to.IntoLots, to.IntoSeqs = append(to.IntoLots, l.no), append(to.IntoSeqs, l.size+l.more)
 		l.more++
 	}
-	for i := range moves {
-		if !free[i] {
-			refused = append(refused, moves[i].Refusal(domain.AlreadyIssued))
+	if len(taken) < len(moves) {
+		if refused, err = s.refuseStaying(ctx, q, moves, free); err != nil {
+			return nil, err
 		}
 	}
 	if len(taken) == 0 {
 		return refused, nil
 	}
 	return refused, q.MoveCodes(ctx, to)
+}
+
+// refuseStaying refuses the moves of codes that are not free: they are issued, or
+// were blocked or redeemed after their rows were read.
+func (s *importSession) refuseStaying(ctx context.Context, q *db.Queries, moves []importing.Move, free []bool) ([]domain.Refusal, error) {
+	var arg db.WithdrawnOfParams
+	arg.Pool = s.pool
+	for i := range moves {
+		if !free[i] {
+			arg.Lots, arg.Seqs = append(arg.Lots, moves[i].From.Lot), append(arg.Seqs, moves[i].From.Seq)
+		}
+	}
+	withdrawn, err := q.WithdrawnOf(ctx, arg)
+	if err != nil {
+		return nil, err
+	}
+	why := make([]domain.RefusalReason, len(arg.Lots))
+	for _, w := range withdrawn {
+		why[w.Idx-1] = domain.WithheldRefusal(domain.CodeState(w.Why))
+	}
+	var refused []domain.Refusal
+	for i := range moves {
+		if !free[i] {
+			refused = append(refused, moves[i].Refusal(cmp.Or(why[len(refused)], domain.AlreadyIssued)))
+		}
+	}
+	return refused, nil
 }
 
 // layRests lays what the moves have left of their lots, from the first that moved

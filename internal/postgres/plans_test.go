@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"regexp"
@@ -21,6 +22,7 @@ import (
 	"promopool/internal/issuing"
 	"promopool/internal/pgtest"
 	"promopool/internal/postgres/internal/db"
+	"promopool/internal/redeeming"
 )
 
 // TestPlans: whatever the planner is told of the tables, every statement of the
@@ -36,6 +38,17 @@ func TestPlans(t *testing.T) {
 		"codes_pkey":            {"pool", "lot", "seq"},
 		"batches_pkey":          {"partition"},
 		"codes_code_key":        {"pool", "code"},
+	}
+	// And with every redemption.
+	for index, columns := range map[string][]string{
+		"redemptions_pkey": {"pool", "redemption_id"}, "redemptions_once_key": {"pool", "lot", "seq"}, "redemptions_place_idx": {"pool", "lot", "seq"},
+		"redemptions_use_idx": {"pool", "lot", "seq", "customer_id"}, "refused_redemptions_pkey": {"pool_id", "redemption_id", "content"},
+		"code_uses_pkey": {"pool", "lot", "seq"}, "withdrawn_pkey": {"pool", "lot", "seq"}, "blocks_pkey": {"pool", "lot", "seq"},
+	} {
+		keys[index] = columns
+	}
+	for _, table := range []string{"redemptions", "refused_redemptions", "code_uses", "withdrawn", "blocks"} {
+		large[table] = true
 	}
 	// Moreover of an import, which has the pool's lock meanwhile and of whose rows
 	// there may be as many as codes.
@@ -121,7 +134,7 @@ type plansWorld struct {
 	at     int64
 	plans  planLog
 
-	imported int
+	imported, sold int
 }
 
 // planLog collects plans as auto_explain tells them: a notice per statement,
@@ -187,7 +200,7 @@ func newPlansWorld(t *testing.T) *plansWorld {
 		t.Skipf("this PostgreSQL has no auto_explain: %v", err)
 	}
 	w.store = &Store{pool: pool, q: db.New(pool)}
-	for _, table := range []string{"codes", "issuances", "runs", "lots", "pools", "batches", "partitions", "imports", "import_moves", "import_seen", "lot_changes"} {
+	for _, table := range []string{"codes", "issuances", "runs", "lots", "pools", "batches", "partitions", "imports", "import_moves", "import_seen", "lot_changes", "redemptions", "refused_redemptions", "code_uses", "withdrawn", "blocks"} {
 		w.exec("ALTER TABLE " + table + " SET (autovacuum_enabled = off)")
 	}
 	w.exec(`INSERT INTO campaigns (id, name, created_at) VALUES ('c', 'Campaign', now())`)
@@ -221,10 +234,36 @@ func (w *plansWorld) pools(id string, n, codes, issued int, mode string) {
 		INSERT INTO codes (pool, lot, seq, code) SELECT pool, lot, s, 'CODE-' || s FROM l, generate_series(0, $2 - 1) s`, id, codes, issued)
 }
 
-func (w *plansWorld) tiny()   { w.pools("tiny", 1, 9000, 0, "ample") }
-func (w *plansWorld) others() { w.pools("other", 10, 3000, 2500, "ample"); w.batches() }
+// sales makes redemptions of the first half of pools' issued codes, and of a code
+// for many uses of a pool of its own.
+func (w *plansWorld) sales(id string) {
+	w.t.Helper()
+	w.plans.mu.Lock()
+	w.plans.on = false
+	w.plans.mu.Unlock()
+	w.pools(id+"-theirs", 1, 10, 0, "ample")
+	w.exec("UPDATE pools SET processing = 'external' WHERE id = $1 || '-theirs-1'", id)
+	w.exec(`INSERT INTO redemptions (pool, redemption_id, code, lot, seq, decided_at, reason, external, checked, multi_use)
+		SELECT i.pool, 'old-' || i.seq, 'CODE-' || i.seq, i.lot, i.seq, now(), 0, false, false, false
+		  FROM issuances i JOIN pools p USING (pool) WHERE p.id LIKE $1 || '-%' AND i.seq % 2 = 0`, id)
+	w.pools(id+"-many", 1, 10, 0, "ample")
+	w.exec("UPDATE pools SET multi_use = true, redemption_limit = 1000000, redemption_limit_per_customer = 2 WHERE id = $1 || '-many-1'", id)
+	w.exec(`INSERT INTO redemptions (pool, redemption_id, code, lot, seq, customer_id, decided_at, reason, external, checked, multi_use)
+		SELECT l.pool, 'old-' || n, 'CODE-0', l.lot, 0, 'c-' || n, now(), 0, false, false, true
+		  FROM lots l JOIN pools p USING (pool), generate_series(1, 5000) n WHERE p.id = $1 || '-many-1'`, id)
+	w.exec(`INSERT INTO code_uses (pool, lot, seq, uses) SELECT l.pool, l.lot, 0, 5000 FROM lots l JOIN pools p USING (pool) WHERE p.id = $1 || '-many-1'`, id)
+	w.exec(`INSERT INTO refused_redemptions (pool_id, redemption_id, content, code, decided_at, reason) SELECT $1, 'old-' || n, '', 'x', now(), 1 FROM generate_series(1, 2000) n`, id)
+}
+
+func (w *plansWorld) tiny() { w.pools("tiny", 1, 9000, 0, "ample") }
+func (w *plansWorld) others() {
+	w.pools("other", 10, 3000, 2500, "ample")
+	w.sales("other")
+	w.batches()
+}
 func (w *plansWorld) hot() {
 	w.pools("hot", 1, 30_000, 5000, "ample")
+	w.sales("hot")
 	w.pools("scarce", 1, 4000, 1000, "scarce")
 	w.pools("hot-small", 50, 100, 20, "scarce")
 }
@@ -265,6 +304,7 @@ func (w *plansWorld) work(pool string) {
 		if _, _, err := part.Issue(w.t.Context(), first, first+int64(len(requests)), requests); err != nil {
 			w.t.Fatal(err)
 		}
+		w.redeem(pool)
 		p, err := w.store.Pool(w.t.Context(), pool+"-1")
 		if err != nil {
 			w.t.Fatal(err)
@@ -287,6 +327,42 @@ func (w *plansWorld) work(pool string) {
 	w.plans.mu.Lock()
 	w.plans.of = ""
 	w.plans.mu.Unlock()
+}
+
+// redeem redeems codes that were issued, redeemed, and are nobody's, codes for many
+// uses where there are some, and none.
+func (w *plansWorld) redeem(pool string) {
+	w.t.Helper()
+	var asks []redeeming.Ask
+	ask := func(pool, id, code, customer string) {
+		asks = append(asks, redeeming.Ask{Tell: true, RedemptionRequest: domain.RedemptionRequest{PoolID: pool, RedemptionID: id, Code: code, CustomerID: customer}})
+	}
+	w.sold++
+	id := fmt.Sprint("s-", w.sold)
+	ask(pool+"-1", id+"-issued", fmt.Sprint("CODE-", 1+2*w.sold), "someone")
+	ask(pool+"-1", id+"-again", fmt.Sprint("CODE-", 2*w.sold), "")
+	ask(pool+"-1", id+"-unissued", fmt.Sprint("CODE-", 8999-w.sold), "")
+	ask(pool+"-1", "old-2", "CODE-2", "")
+	ask(pool+"-1", "old-2", "another", "")
+	ask(pool+"-1", id+"-none", "none", "")
+	ask(pool, "old-1", "x", "")
+	if pool == "hot" {
+		ask(pool+"-theirs-1", id, "CODE-0", "")
+		for n := range 5 {
+			ask(pool+"-many-1", fmt.Sprint(id, "-", n), "CODE-0", fmt.Sprint("c-", n))
+		}
+	}
+	if _, err := w.store.Redeem(w.t.Context(), asks); err != nil {
+		w.t.Fatal(err)
+	}
+	for _, id := range []string{id + "-issued", "old-4"} {
+		if _, _, err := w.store.RollBack(w.t.Context(), "anna", pool+"-1", id, ""); err != nil && !errors.Is(err, domain.ErrNotFound) {
+			w.t.Fatal(err)
+		}
+	}
+	if _, err := w.store.CheckRedemption(w.t.Context(), asks[0].RedemptionRequest); err != nil {
+		w.t.Fatal(err)
+	}
 }
 
 // ofImport goes before the plans of imports.

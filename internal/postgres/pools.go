@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -40,7 +41,8 @@ func (s *Store) CreatePool(ctx context.Context, who domain.Actor, p domain.Pool,
 			ID: id, Campaign: campaign, Name: p.Name, Description: p.Description,
 			ParameterName: p.ParameterName, NotifyBelow: p.NotifyBelow, Notify: p.Notify,
 			MultiUse: p.MultiUse, CheckIssued: p.CheckIssued, Validity: validityText(p),
-			Processing: string(p.Processing), IssueStart: stamp(p.IssueStart), IssueEnd: stamp(p.IssueEnd), CreatedAt: now,
+			Processing: string(p.Processing), IssueStart: stamp(p.IssueStart), IssueEnd: stamp(p.IssueEnd),
+			RedemptionLimit: p.RedemptionLimit, RedemptionLimitPerCustomer: p.RedemptionLimitPerCustomer, CreatedAt: now,
 		}); err != nil {
 			return orAgain(err, numbered)
 		}
@@ -103,11 +105,12 @@ func (s *Store) Pool(ctx context.Context, id string) (domain.Pool, error) {
 	return p, asked(err)
 }
 
-// UpdatePool applies an edit to a pool, which may be called several times. A
+// UpdatePool applies an edit to a pool, which may be called several times. From
+// its return on redemptions are judged by the new settings. A
 // version other than 0 must be the pool's, else that is domain.ErrStale. An
 // edit that changes nothing leaves the version alone.
 func (s *Store) UpdatePool(ctx context.Context, who domain.Actor, id string, version int64, edit func(domain.Pool) (domain.Pool, error)) (domain.Pool, error) {
-	names := []string{} // taken when the edit is seen to change the id
+	names := []string{"pool:" + id} // and the new one, when the edit is seen to change it
 	var done domain.Pool
 	var crossed []domain.Crossing
 	err := s.change(ctx, func(q *db.Queries, maybe bool) error {
@@ -128,7 +131,7 @@ func (s *Store) UpdatePool(ctx context.Context, who domain.Actor, id string, ver
 		if err := p.CheckEdit(want); err != nil {
 			return err
 		}
-		if want.ID != p.ID && (len(names) == 0 || names[1] != "pool:"+want.ID) {
+		if want.ID != p.ID && !slices.Contains(names, "pool:"+want.ID) {
 			names = []string{"pool:" + p.ID, "pool:" + want.ID}
 			return errAgain // names come before pools
 		}
@@ -174,6 +177,7 @@ func setPool(ctx context.Context, q *db.Queries, p, want domain.Pool) (domain.Po
 		ParameterName: want.ParameterName, NotifyBelow: want.NotifyBelow, Notify: want.Notify,
 		MultiUse: want.MultiUse, CheckIssued: want.CheckIssued, Validity: validityText(want),
 		Processing: string(want.Processing), IssueStart: stamp(want.IssueStart), IssueEnd: stamp(want.IssueEnd),
+		RedemptionLimit: want.RedemptionLimit, RedemptionLimitPerCustomer: want.RedemptionLimitPerCustomer,
 	}); err != nil {
 		return domain.Pool{}, err
 	}
@@ -395,6 +399,7 @@ func poolOf(r db.Pool, campaignID string) (domain.Pool, error) {
 		Name: r.Name, Description: r.Description, ParameterName: r.ParameterName,
 		NotifyBelow: r.NotifyBelow, Notify: r.Notify, MultiUse: r.MultiUse, CheckIssued: r.CheckIssued,
 		Processing: domain.Processing(r.Processing), IssueStart: fromStamp(r.IssueStart), IssueEnd: fromStamp(r.IssueEnd), State: domain.State(r.State), Mode: domain.Mode(r.Mode),
+		RedemptionLimit: r.RedemptionLimit, RedemptionLimitPerCustomer: r.RedemptionLimitPerCustomer,
 		Revision: r.Revision, Version: r.Version,
 		CreatedAt: fromStamp(r.CreatedAt), LaunchedAt: fromStamp(r.LaunchedAt), ArchivedAt: fromStamp(r.ArchivedAt),
 	}

@@ -149,7 +149,7 @@ func (s *importSession) Find(ctx context.Context, codes []string) (map[string]im
 	found := make(map[string]importing.Found, len(rows))
 	for _, r := range rows {
 		found[r.Code] = importing.Found{
-			Place: domain.Place{Lot: r.Lot, Seq: r.Seq}, Named: r.Named, Issued: r.Issued,
+			Place: domain.Place{Lot: r.Lot, Seq: r.Seq}, Named: r.Named, Issued: r.Issued, Withheld: domain.CodeState(r.Withheld),
 			Window: window(r.IssueStart, r.IssueEnd, r.AvailableFrom, r.AvailableTill),
 		}
 	}

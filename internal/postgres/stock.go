@@ -1,8 +1,11 @@
 package postgres
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"slices"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgtype"
@@ -22,7 +25,7 @@ func (s *Store) Stock(ctx context.Context, poolID string) (domain.Stock, error) 
 		return domain.Stock{}, asked(err)
 	}
 	stock := domain.Stock{
-		Total: r.Total, Available: r.Available, Scheduled: r.Scheduled, Held: r.Held, Issued: r.Issued, Expired: r.Expired,
+		Total: r.Total, Available: r.Available, Scheduled: r.Scheduled, Held: r.Held, Issued: r.Issued, Redeemed: r.Redeemed, Expired: r.Expired, Withdrawn: r.Withdrawn,
 	}
 	return stock, s.forecast(ctx, &pool, &stock, fromStamp(r.AskedAt))
 }
@@ -50,48 +53,89 @@ func (s *Store) Code(ctx context.Context, poolID, code string) (domain.CodeStory
 	if err != nil {
 		return domain.CodeStory{}, err
 	}
-	r, err := s.q.FindCode(ctx, db.FindCodeParams{Pool: pool.Key, Code: code})
+	story, err := s.story(ctx, s.q, &pool, code)
+	return story, asked(err)
+}
+
+// findCode finds a code, stored or not; pgx.ErrNoRows: there is none.
+func (s *Store) findCode(ctx context.Context, q *db.Queries, pool int32, code string) (db.FindCodeRow, error) {
+	r, err := q.FindCode(ctx, db.FindCodeParams{Pool: pool, Code: code})
 	if errors.Is(err, pgx.ErrNoRows) {
-		r, err = s.findGenerated(ctx, pool.Key, code)
+		return s.findGenerated(ctx, q, pool, code)
 	}
+	return r, err
+}
+
+// What stands against a code, as the schema says it.
+const (
+	withheldBlocked  = "blocked"
+	withheldRedeemed = "redeemed"
+)
+
+// stateOf is the state of a code that is unissued in the window of its pool.
+func stateOf(window domain.Window, now time.Time, issued bool, withheld string) domain.CodeState {
+	switch {
+	case withheld == withheldBlocked:
+		return domain.CodeBlocked
+	case withheld == withheldRedeemed:
+		return domain.CodeRedeemed
+	case issued:
+		return domain.CodeIssued
+	}
+	return window.Unissued(now)
+}
+
+// mostMoments bounds what is told of a code's history.
+const mostMoments = 200
+
+// story tells where a code is in its life.
+func (s *Store) story(ctx context.Context, q *db.Queries, pool *domain.Pool, code string) (domain.CodeStory, error) {
+	r, err := s.findCode(ctx, q, pool.Key, code)
 	if err != nil {
-		return domain.CodeStory{}, asked(err)
+		return domain.CodeStory{}, err
 	}
-	story := domain.CodeStory{Code: code, AddedAt: fromStamp(r.Lot.CreatedAt), Window: windowOf(r.Lot)}
-	window := pool.Narrow(story.Window)
-	story.State = window.Unissued(fromStamp(r.AskedAt))
+	story := domain.CodeStory{Code: code, Window: windowOf(r.Lot)}
+	story.State = stateOf(pool.Narrow(story.Window), fromStamp(r.AskedAt), r.IssuedAt.Valid, r.Withheld)
 	if r.IssuedAt.Valid {
-		story.State = domain.CodeIssued
 		story.Issue = &domain.Issuance{
-			Pool: &pool, Place: domain.Place{Lot: r.Lot.Lot, Seq: r.Seq}, Code: code,
+			Pool: pool, Place: domain.Place{Lot: r.Lot.Lot, Seq: r.Seq}, Code: code,
 			RequestID: r.RequestID, CustomerID: r.CustomerID,
 			IssuedAt: fromStamp(r.IssuedAt), ValidFrom: fromStamp(r.ValidFrom), ValidUntil: fromStamp(r.ValidUntil),
 		}
 	}
+	entries, err := q.CodeEntries(ctx, db.CodeEntriesParams{Pool: pool.Key, Lot: r.Lot.Lot, Seq: r.Seq, AtMost: mostMoments})
+	if err != nil {
+		return domain.CodeStory{}, err
+	}
+	story.History = append(story.History, domain.CodeMoment{At: fromStamp(r.Lot.CreatedAt), Action: domain.CodeAddedTo})
+	byHand := false
+	for _, e := range entries {
+		byHand = byHand || domain.CodeAction(e.Action) == domain.CodeWasIssued
+		story.History = append(story.History, domain.CodeMoment{
+			At: fromStamp(e.At), Action: domain.CodeAction(e.Action), Actor: domain.Actor(e.Actor), Note: e.Note, RequestID: e.RequestID,
+		})
+	}
+	if err := redemptionsOf(ctx, q, pool, domain.Place{Lot: r.Lot.Lot, Seq: r.Seq}, &story); err != nil {
+		return domain.CodeStory{}, err
+	}
+	if i := story.Issue; i != nil && !byHand {
+		story.History = append(story.History, domain.CodeMoment{At: i.IssuedAt, Action: domain.CodeWasIssued, RequestID: i.RequestID})
+	}
+	slices.SortStableFunc(story.History[1:], func(a, b domain.CodeMoment) int { return a.At.Compare(b.At) })
 	return story, nil
 }
 
 // Codes returns codes of the pool behind a place, in the order of their places,
-// none when there are no more. only: domain.CodeIssued for those that are
-// issued, which takes no longer than there are; anything else means all, of
-// generated codes those that are issued, since the others are written nowhere.
-// It reads as many rows as it returns, in a transaction of its own.
+// none when there are no more. only: domain.CodeIssued, domain.CodeBlocked or
+// domain.CodeRedeemed for those that are, which takes no longer than there are; anything else means all, of
+// generated codes those that are issued, blocked, redeemed or withdrawn, since the others are
+// written nowhere. It reads as many rows as it returns, in a transaction of its own.
 func (s *Store) Codes(ctx context.Context, pool *domain.Pool, only domain.CodeState, after domain.Place, limit int) ([]domain.CodeRow, error) {
-	var rows []db.CodesAfterRow
 	generated, err := s.q.IsGenerated(ctx, pool.Key)
-	switch {
-	case err != nil:
-	case only != domain.CodeIssued && !generated:
-		rows, err = s.q.CodesAfter(ctx, db.CodesAfterParams{
-			Pool: pool.Key, MultiUse: pool.MultiUse, Lot: after.Lot, Seq: after.Seq, AtMost: int32(limit),
-		})
-	case !pool.MultiUse: // where many may use a code none is ever in the state
-		var issued []db.IssuedAfterRow
-		issued, err = s.q.IssuedAfter(ctx, db.IssuedAfterParams{Pool: pool.Key, Lot: after.Lot, Seq: after.Seq, AtMost: int32(limit)})
-		for _, r := range issued {
-			rows = append(rows, db.CodesAfterRow(r))
-		}
+	if err != nil {
+		return nil, asked(err)
 	}
+	rows, err := s.codesAfter(ctx, pool, only, generated, after, limit)
 	if err != nil {
 		return nil, asked(err)
 	}
@@ -99,10 +143,59 @@ func (s *Store) Codes(ctx context.Context, pool *domain.Pool, only domain.CodeSt
 	for i, r := range rows {
 		codes[i] = codeRow(pool, &r)
 	}
+	if err := s.markRedeemed(ctx, pool, codes); err != nil {
+		return nil, asked(err)
+	}
 	if generated {
 		return codes, s.spell(ctx, pool, codes)
 	}
 	return codes, nil
+}
+
+// codesAfter reads the rows of Codes.
+func (s *Store) codesAfter(ctx context.Context, pool *domain.Pool, only domain.CodeState, generated bool, after domain.Place, limit int) ([]db.CodesAfterRow, error) {
+	arg := db.CodesAfterParams{Pool: pool.Key, MultiUse: pool.MultiUse, Lot: after.Lot, Seq: after.Seq, AtMost: int32(limit)}
+	if !generated && only != domain.CodeIssued && only != domain.CodeBlocked && only != domain.CodeRedeemed {
+		return s.q.CodesAfter(ctx, arg)
+	}
+	var rows []db.CodesAfterRow
+	if only != domain.CodeIssued && only != domain.CodeBlocked && !pool.MultiUse {
+		redeemed, err := s.q.RedeemedAfter(ctx, db.RedeemedAfterParams{Pool: pool.Key, Lot: after.Lot, Seq: after.Seq, AtMost: arg.AtMost})
+		if err != nil {
+			return nil, err
+		}
+		for _, r := range redeemed {
+			rows = append(rows, db.CodesAfterRow(r))
+		}
+	}
+	if only == domain.CodeRedeemed {
+		return rows, nil
+	}
+	if only != domain.CodeBlocked && !pool.MultiUse { // where many may use a code none is ever in the state
+		issued, err := s.q.IssuedAfter(ctx, db.IssuedAfterParams{Pool: pool.Key, Lot: after.Lot, Seq: after.Seq, AtMost: arg.AtMost})
+		if err != nil {
+			return nil, err
+		}
+		for _, r := range issued {
+			rows = append(rows, db.CodesAfterRow(r))
+		}
+	}
+	if only == domain.CodeIssued {
+		return rows, nil
+	}
+	withheld, err := s.q.WithheldAfter(ctx, db.WithheldAfterParams(arg))
+	for _, r := range withheld {
+		rows = append(rows, db.CodesAfterRow(r))
+	}
+	// An issued code that is blocked is in both. Of each as many as fit are here: what
+	// lies before the end of either is whole.
+	slices.SortFunc(rows, placeOrder)
+	rows = slices.CompactFunc(rows, func(a, b db.CodesAfterRow) bool { return placeOrder(a, b) == 0 })
+	return rows[:min(len(rows), limit)], err
+}
+
+func placeOrder(a, b db.CodesAfterRow) int {
+	return cmp.Or(cmp.Compare(a.Lot, b.Lot), cmp.Compare(a.Seq, b.Seq))
 }
 
 // spell makes the texts of generated codes.
@@ -143,10 +236,8 @@ func codeRow(pool *domain.Pool, r *db.CodesAfterRow) domain.CodeRow {
 		Place: domain.Place{Lot: r.Lot, Seq: r.Seq}, Code: r.Code, Times: r.Times,
 		Window: window(r.IssueStart, r.IssueEnd, r.AvailableFrom, r.AvailableTill),
 	}
-	window := pool.Narrow(c.Window)
-	c.State = window.Unissued(fromStamp(r.AskedAt))
+	c.State = stateOf(pool.Narrow(c.Window), fromStamp(r.AskedAt), r.IssuedAt.Valid, r.Withheld)
 	if r.IssuedAt.Valid {
-		c.State = domain.CodeIssued
 		c.Issue = &domain.Issuance{
 			Pool: pool, Place: c.Place, Code: c.Code, RequestID: r.RequestID, CustomerID: r.CustomerID,
 			IssuedAt: fromStamp(r.IssuedAt), ValidFrom: fromStamp(r.ValidFrom), ValidUntil: fromStamp(r.ValidUntil),
@@ -157,13 +248,13 @@ func codeRow(pool *domain.Pool, r *db.CodesAfterRow) domain.CodeRow {
 
 // findGenerated finds a code that is stored nowhere by the number that its text
 // means to one of the pool's generators.
-func (s *Store) findGenerated(ctx context.Context, pool int32, code string) (db.FindCodeRow, error) {
-	all, err := s.q.GeneratorsOf(ctx, pool)
+func (s *Store) findGenerated(ctx context.Context, q *db.Queries, pool int32, code string) (db.FindCodeRow, error) {
+	all, err := q.GeneratorsOf(ctx, pool)
 	if err != nil {
 		return db.FindCodeRow{}, err
 	}
 	for _, g := range all {
-		generator, err := s.generators.of(ctx, s.q, pool, g.Generator)
+		generator, err := s.generators.of(ctx, q, pool, g.Generator)
 		if err != nil {
 			return db.FindCodeRow{}, err
 		}
@@ -172,7 +263,7 @@ func (s *Store) findGenerated(ctx context.Context, pool int32, code string) (db.
 			continue
 		}
 		// Its patterns have no text in common: no other can have it.
-		r, err := s.q.FindGenerated(ctx, db.FindGeneratedParams{Pool: pool, Generator: g.Generator, Number: number})
+		r, err := q.FindGenerated(ctx, db.FindGeneratedParams{Pool: pool, Generator: g.Generator, Number: number})
 		return db.FindCodeRow(r), err
 	}
 	return db.FindCodeRow{}, pgx.ErrNoRows

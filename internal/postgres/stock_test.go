@@ -144,7 +144,7 @@ func TestCode(t *testing.T) {
 		"later0": domain.CodeScheduled, "over0": domain.CodeExpired,
 	} {
 		got, err := d.Code(d.ctx, "beach", code)
-		if err != nil || got.State != want || (got.Issue != nil) != (want == domain.CodeIssued) || got.AddedAt.IsZero() {
+		if err != nil || got.State != want || (got.Issue != nil) != (want == domain.CodeIssued) || got.History[0].At.IsZero() {
 			t.Errorf("%s: got %+v, %v, want %s", code, got, err, want)
 		}
 	}

@@ -58,8 +58,8 @@ func (d *desk) Activate(id string, active bool) {
 	}
 }
 
-// Judge judges a pool's stock.
-func (d *desk) Judge(id string) {
+// JudgeStockOf judges a pool's stock.
+func (d *desk) JudgeStockOf(id string) {
 	d.t.Helper()
 	if _, err := d.JudgeStock(d.ctx, int32(d.Int("SELECT pool FROM pools WHERE id = $1", id))); err != nil {
 		d.t.Fatal(err)
@@ -73,9 +73,9 @@ func (d *desk) Use(id string, n int) {
 		AND (r.lot, r.lo) = (SELECT lot, lo FROM runs WHERE pool = p.pool AND hi - next >= $2 AND available_till > now() ORDER BY lot, lo LIMIT 1)`, id, n)
 }
 
-// Told takes what is in the outbox out: pool events as "low p 3/10", notices as
+// ToldOf takes what is in the outbox out: pool events as "low p 3/10", notices as
 // "pool_low p 3/10 > anna".
-func (d *desk) Told() []string {
+func (d *desk) ToldOf() []string {
 	d.t.Helper()
 	events, err := d.Unpublished(d.ctx, 1000)
 	if err != nil {
@@ -126,7 +126,7 @@ func (d *desk) Told() []string {
 // Tells wants just these in the outbox.
 func (d *desk) Tells(want ...string) {
 	d.t.Helper()
-	if diff := cmp.Diff(want, d.Told()); diff != "" {
+	if diff := cmp.Diff(want, d.ToldOf()); diff != "" {
 		d.t.Errorf("told (-want +got):\n%s", diff)
 	}
 }
@@ -145,18 +145,18 @@ func TestCrossings(t *testing.T) {
 	d.Hire("dora")
 	d.Launch("p")
 	d.Tells("launched p")
-	d.Judge("p")
+	d.JudgeStockOf("p")
 	d.Tells()
 
 	d.Use("p", 10)
-	d.Judge("p")
+	d.JudgeStockOf("p")
 	d.Tells()
 	d.Use("p", 1)
-	d.Judge("p")
-	d.Judge("p")
+	d.JudgeStockOf("p")
+	d.JudgeStockOf("p")
 	d.Tells("low p 9/10", "pool_low p 9/10 > anna", "pool_low p 9/10 > ben")
 	d.Fill("p", "b", 1)
-	d.Judge("p")
+	d.JudgeStockOf("p")
 	d.Tells("replenished p 10/10")
 
 	// By staff, at once.
@@ -171,10 +171,10 @@ func TestCrossings(t *testing.T) {
 
 	// By time, of the codes and of the pool.
 	d.Fill("p", "c", 5, nil, "2001-01-01")
-	d.Judge("p")
+	d.JudgeStockOf("p")
 	d.Tells()
 	d.Exec("UPDATE runs SET available_till = '2001-01-01' WHERE hi - next = 9")
-	d.Judge("p")
+	d.JudgeStockOf("p")
 	d.Tells("low p 1/10", "pool_low p 1/10 > anna", "pool_low p 1/10 > ben")
 	if _, err := d.UpdatePool(d.ctx, "test", "p", 0, func(p domain.Pool) (domain.Pool, error) {
 		p.IssueEnd = time.Now().Add(-time.Hour)
@@ -191,13 +191,13 @@ func TestCrossings(t *testing.T) {
 	}
 	d.Tells() // fewer than the threshold: known
 	d.Use("p", 1)
-	d.Judge("p")
+	d.JudgeStockOf("p")
 	d.Tells("exhausted p 0/10", "pool_exhausted p 0/10 > anna", "pool_exhausted p 0/10 > ben")
 	if _, err := d.ArchivePool(d.ctx, "test", "p", 0); err != nil {
 		t.Fatal(err)
 	}
 	d.Fill2("q")
-	d.Judge("p")
+	d.JudgeStockOf("p")
 	d.Tells("archived p", "launched q")
 	d.chained()
 }
@@ -242,7 +242,7 @@ func TestLaunchedLow(t *testing.T) {
 		t.Fatal(err)
 	}
 	d.Launch("many")
-	d.Judge("many")
+	d.JudgeStockOf("many")
 	d.Tells("launched many")
 	d.Launch("many") // again
 	d.Tells()
@@ -262,32 +262,32 @@ func TestLateSubscribers(t *testing.T) {
 	d.Tells("launched p", "low p 9/10", "pool_low p 9/10 > anna")
 	d.Hire("cleo", "campaign:summer")
 	d.Use("p", 2)
-	d.Judge("p")
-	d.Judge("p")
+	d.JudgeStockOf("p")
+	d.JudgeStockOf("p")
 	d.Tells("pool_low p 7/10 > cleo")
 	d.Activate("ben", true)
 	d.Subscribe("anna", "pool:p")
-	d.Judge("p")
+	d.JudgeStockOf("p")
 	d.Tells("pool_low p 7/10 > ben")
 	d.Use("p", 7)
-	d.Judge("p")
+	d.JudgeStockOf("p")
 	d.Tells("exhausted p 0/10", "pool_exhausted p 0/10 > anna", "pool_exhausted p 0/10 > ben", "pool_exhausted p 0/10 > cleo")
 	d.Hire("dora", "pool:p")
-	d.Judge("p")
+	d.JudgeStockOf("p")
 	d.Tells("pool_exhausted p 0/10 > dora")
 	// A few are back. Who heard that all were gone need not hear that few are left.
 	d.Fill("p", "b", 2)
-	d.Judge("p")
+	d.JudgeStockOf("p")
 	d.Tells()
 	d.Hire("emil", "pool:p")
-	d.Judge("p")
-	d.Judge("p")
+	d.JudgeStockOf("p")
+	d.JudgeStockOf("p")
 	d.Tells("pool_low p 2/10 > emil")
 	d.Fill("p", "c", 8)
-	d.Judge("p")
+	d.JudgeStockOf("p")
 	d.Tells("replenished p 10/10")
 	d.Hire("fred", "all")
-	d.Judge("p")
+	d.JudgeStockOf("p")
 	d.Tells()
 	// Someone of the same id is someone else.
 	if err := d.DeleteStaff(d.ctx, "test", "emil"); err != nil {
@@ -295,10 +295,10 @@ func TestLateSubscribers(t *testing.T) {
 	}
 	d.Use("p", 1)
 	d.Notify("p", 11)
-	d.Told()
+	d.ToldOf()
 	d.Hire("emil", "all")
-	d.Judge("p")
-	if got := d.Told(); len(got) != 1 || !strings.HasSuffix(got[0], "> emil") {
+	d.JudgeStockOf("p")
+	if got := d.ToldOf(); len(got) != 1 || !strings.HasSuffix(got[0], "> emil") {
 		t.Errorf("told %v", got)
 	}
 	d.chained()
@@ -310,7 +310,7 @@ func TestJudgedAtOnce(t *testing.T) {
 	d.Hire("anna", "all")
 	d.Fill2("p")
 	d.Notify("p", 2)
-	d.Told()
+	d.ToldOf()
 	for round := range 20 {
 		if round%2 == 0 {
 			d.Use("p", 1)
@@ -327,7 +327,7 @@ func TestJudgedAtOnce(t *testing.T) {
 			})
 		}
 		all.Wait()
-		d.Judge("p")
+		d.JudgeStockOf("p")
 		want := []string{"low p 1/2", "pool_low p 1/2 > anna"}
 		if round%2 == 1 {
 			want = []string{"replenished p 2/2"}
@@ -363,7 +363,7 @@ func TestStockForecast(t *testing.T) {
 	d.Launch("p")
 	d.Exec("UPDATE stock_watch SET sample_at = ARRAY[now() - interval '1 hour', now() - interval '61 seconds'], samples = ARRAY[0, 10]")
 	d.Use("p", 70)
-	d.Judge("p")
+	d.JudgeStockOf("p")
 	s, err := d.Stock(d.ctx, "p")
 	if in := time.Until(s.ExhaustedAt); err != nil || s.PerMinute < 55 || s.PerMinute > 60 || in < 20*time.Second || in > 40*time.Second {
 		t.Errorf("gone in %v: %+v, %v", in, s, err)
@@ -371,7 +371,7 @@ func TestStockForecast(t *testing.T) {
 	if n := d.Int("SELECT cardinality(samples) FROM stock_watch"); n != 3 {
 		t.Errorf("%d samples, want 3", n)
 	}
-	d.Judge("p")
+	d.JudgeStockOf("p")
 	if n := d.Int("SELECT cardinality(samples) FROM stock_watch"); n != 3 {
 		t.Errorf("%d samples a moment later, want 3", n)
 	}

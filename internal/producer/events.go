@@ -77,17 +77,7 @@ func (e *Events) Publish(ctx context.Context, events []domain.Event) (published 
 }
 
 func eventRecord(e *domain.Event, now time.Time) Record {
-	headers := []kafka.Header{
-		{Key: "ce_specversion", Value: specVersion},
-		{Key: "ce_id", Value: []byte(e.ID)},
-		{Key: "ce_type", Value: []byte(e.Type)},
-		{Key: "ce_source", Value: source},
-		{Key: "ce_time", Value: domain.AppendEventTime(nil, e.At)},
-		{Key: "ce_subject", Value: []byte(e.PoolID)},
-		{Key: "ce_dataschema", Value: []byte(domain.DataSchema(e.Type))},
-		{Key: "content-type", Value: jsonType},
-		{Key: "ce_outboxnumber", Value: strconv.AppendInt(nil, e.No, 10)},
-	}
+	headers := append(attributes(e), kafka.Header{Key: "ce_outboxnumber", Value: strconv.AppendInt(nil, e.No, 10)})
 	if e.Traceparent != "" {
 		headers = append(headers, kafka.Header{Key: "traceparent", Value: []byte(e.Traceparent)})
 	}

@@ -19,8 +19,8 @@ type Answer struct {
 	Traceparent []byte // of the delivery; nil: none
 }
 
-// Outcomes publishes answers as CloudEvents in Kafka's binary mode.
-type Outcomes struct {
+// replies is a topic of answers to the records of another.
+type replies struct {
 	producer   *Producer
 	topic      string
 	partitions int // of topic
@@ -29,26 +29,15 @@ type Outcomes struct {
 	requests   int    // partitions of the request topic
 }
 
-// NewOutcomes returns a publisher of the answers to requests from a topic with
-// the stream and number of partitions given.
-func NewOutcomes(p *Producer, topic string, partitions int, stream string, requests int) *Outcomes {
-	return &Outcomes{producer: p, topic: topic, partitions: partitions, stream: stream, requests: requests, streamID: []byte(stream)}
-}
-
-// Publish publishes the answers to deliveries of one request partition, in
-// order, and returns when all are acknowledged.
-func (o *Outcomes) Publish(ctx context.Context, partition int, answers []Answer) error {
-	if len(answers) == 0 {
-		return nil
-	}
-	now := time.Now()
+// publish puts the answers to records of one request partition, in order, where
+// they belong: to the same number, or by their keys.
+func (o *replies) publish(ctx context.Context, partition int, records []Record) error {
 	if o.partitions == o.requests {
-		records := o.records(partition, answers, now)
 		return o.producer.Publish(ctx, o.topic, partition, records)
 	}
 	byPartition := map[int][]Record{}
-	for i, r := range o.records(partition, answers, now) {
-		at := Partition(answers[i].Key, o.partitions)
+	for _, r := range records {
+		at := Partition(r.Key, o.partitions)
 		byPartition[at] = append(byPartition[at], r)
 	}
 	for at, records := range byPartition {
@@ -57,6 +46,24 @@ func (o *Outcomes) Publish(ctx context.Context, partition int, answers []Answer)
 		}
 	}
 	return nil
+}
+
+// Outcomes publishes answers as CloudEvents in Kafka's binary mode.
+type Outcomes struct{ replies }
+
+// NewOutcomes returns a publisher of the answers to requests from a topic with
+// the stream and number of partitions given.
+func NewOutcomes(p *Producer, topic string, partitions int, stream string, requests int) *Outcomes {
+	return &Outcomes{replies{producer: p, topic: topic, partitions: partitions, stream: stream, requests: requests, streamID: []byte(stream)}}
+}
+
+// Publish publishes the answers to deliveries of one request partition, in
+// order, and returns when all are acknowledged.
+func (o *Outcomes) Publish(ctx context.Context, partition int, answers []Answer) error {
+	if len(answers) == 0 {
+		return nil
+	}
+	return o.publish(ctx, partition, o.records(partition, answers, time.Now()))
 }
 
 // Values of headers that never change.

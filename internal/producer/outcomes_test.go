@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"path"
 	"testing"
 	"time"
 
@@ -60,7 +61,7 @@ func TestRecords(t *testing.T) {
 // TestHeadersDescribed: what is published has the headers that asyncapi.yaml
 // names, each as it says, and no other.
 func TestHeadersDescribed(t *testing.T) {
-	d := describe(t)
+	d := describe(t, "codeIssued", "codeRejected", "deadLetter")
 	all := answers(10)
 	all[9].Traceparent = all[0].Traceparent // of a rejection too
 	for _, r := range NewOutcomes(nil, "outcomes", 12, "cluster/topic/1", 12).records(3, all, time.Now()) {
@@ -86,7 +87,7 @@ type description struct {
 	left     map[string]bool // "codeIssued ce_id"
 }
 
-func describe(t *testing.T) *description {
+func describe(t *testing.T, messages ...string) *description {
 	t.Helper()
 	text, err := os.ReadFile("../../schemas/asyncapi.yaml")
 	if err != nil {
@@ -100,7 +101,7 @@ func describe(t *testing.T) *description {
 	if err := d.compiler.AddResource("asyncapi.json", d.doc); err != nil {
 		t.Fatal(err)
 	}
-	for _, message := range []string{"codeIssued", "codeRejected", "deadLetter"} {
+	for _, message := range messages {
 		for name := range d.names(message) {
 			d.left[message+" "+name] = true
 		}
@@ -113,8 +114,10 @@ func (d *description) names(message string) map[string]any {
 	schemas := d.doc["components"].(map[string]any)
 	headers := schemas["messages"].(map[string]any)[message].(map[string]any)["headers"].(map[string]any)
 	all := maps.Clone(headers["properties"].(map[string]any))
-	if _, ok := headers["allOf"]; ok {
-		maps.Copy(all, schemas["schemas"].(map[string]any)["outcomeHeaders"].(map[string]any)["properties"].(map[string]any))
+	common, _ := headers["allOf"].([]any)
+	for _, c := range common {
+		name := path.Base(c.(map[string]any)["$ref"].(string))
+		maps.Copy(all, schemas["schemas"].(map[string]any)[name].(map[string]any)["properties"].(map[string]any))
 	}
 	return all
 }

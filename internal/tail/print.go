@@ -19,14 +19,15 @@ type Printer struct {
 
 // what a person wants to see of any of our events
 type shown struct {
-	RequestID  string `json:"request_id"`
-	PoolID     string `json:"pool_id"`
-	CustomerID string `json:"customer_id"`
-	Code       string `json:"code"`
-	Reason     string `json:"reason"`
-	StaffID    string `json:"staff_id"`
-	Subject    string `json:"subject"`
-	Remaining  *int64 `json:"remaining"`
+	RequestID    string `json:"request_id"`
+	RedemptionID string `json:"redemption_id"`
+	PoolID       string `json:"pool_id"`
+	CustomerID   string `json:"customer_id"`
+	Code         string `json:"code"`
+	Reason       string `json:"reason"`
+	StaffID      string `json:"staff_id"`
+	Subject      string `json:"subject"`
+	Remaining    *int64 `json:"remaining"`
 }
 
 const (
@@ -61,9 +62,9 @@ func (p *Printer) event(r *consumer.Record) string {
 	}
 	name := fmt.Sprintf("%-14s", strings.TrimPrefix(kind, "promopool."))
 	switch kind {
-	case domain.TypeCodeIssued:
+	case domain.TypeCodeIssued, domain.TypeCodeRedeemed:
 		name = p.paint(green, name)
-	case domain.TypeCodeRejected:
+	case domain.TypeCodeRejected, domain.TypeRedemptionRejected, domain.TypeRedemptionRolledBack:
 		name = p.paint(yellow, name)
 	}
 	fields := []string{name}
@@ -71,7 +72,7 @@ func (p *Printer) event(r *consumer.Record) string {
 	if d.Remaining != nil && d.Subject == "" {
 		left = fmt.Sprintf("%d left", *d.Remaining)
 	}
-	for _, f := range []string{d.PoolID, d.RequestID, d.CustomerID, p.mask(d.Code), d.Reason, left, d.StaffID, d.Subject} {
+	for _, f := range []string{d.PoolID, d.RequestID, d.RedemptionID, d.CustomerID, p.mask(d.Code), d.Reason, left, d.StaffID, d.Subject} {
 		if f != "" {
 			fields = append(fields, clean([]byte(f)))
 		}

@@ -243,7 +243,8 @@ func readEvent(r *consumer.Record) (*event, error) {
 		case "ce_requeststream":
 			e.stream = v
 		case "ce_outboxnumber":
-			e.outbox = true
+			n, err := strconv.ParseInt(v, 10, 64)
+			e.outbox = err == nil && n > 0
 		}
 	}
 	switch kind {
@@ -317,7 +318,7 @@ func parseTime(s string) (time.Time, error) {
 }
 
 func (e *event) write(w *rows, part int) {
-	w.begin(20).int32(part).int64(e.offset)
+	w.begin(21).int32(part).int64(e.offset)
 	if e.delivered {
 		w.int32(e.rpart).int64(e.roff)
 	} else {
@@ -338,7 +339,7 @@ func (e *event) write(w *rows, part int) {
 		req := domain.Request{PoolID: d.PoolID, RequestID: d.RequestID, CustomerID: d.CustomerID, Context: d.Context}
 		w.null().null().null().null().null().null().int32(int(e.reason)).int64(int64(req.Hash()))
 	}
-	w.bool(e.otherStream)
+	w.bool(e.otherStream).bool(e.outbox)
 }
 
 // readVerdicts unpacks the stored rejections and what they were founded on.

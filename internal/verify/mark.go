@@ -36,7 +36,7 @@ func (a *audit) mark(ctx context.Context) error {
 		return err
 	}
 	a.stream = req.Stream
-	if a.committed, err = a.groupOffsets(ctx, req.Partitions); err != nil {
+	if a.committed, err = a.groupOffsets(ctx, a.names.IssuingGroup, a.names.Requests, req.Partitions); err != nil {
 		return err
 	}
 	for _, l := range []struct {
@@ -59,8 +59,22 @@ func (a *audit) mark(ctx context.Context) error {
 	return nil
 }
 
+// markByHand remembers the issues by hand that have been published, and then marks
+// the ends of the outcomes anew: their events are before them.
+func (a *audit) markByHand(ctx context.Context) error {
+	if _, err := a.session.Exec(ctx, byHandSQL); err != nil {
+		return err
+	}
+	_, end, err := topics.Ends(ctx, a.config.Client, a.outcomes.topic, len(a.outcomes.end))
+	if err != nil {
+		return err
+	}
+	a.outcomes.end, a.report.Cut.Outcomes = end, end
+	return nil
+}
+
 // groupOffsets returns 0 where the group has committed nothing.
-func (a *audit) groupOffsets(ctx context.Context, partitions int) ([]int64, error) {
+func (a *audit) groupOffsets(ctx context.Context, group, topic string, partitions int) ([]int64, error) {
 	all := make([]int, partitions)
 	for p := range all {
 		all[p] = p
@@ -68,7 +82,7 @@ func (a *audit) groupOffsets(ctx context.Context, partitions int) ([]int64, erro
 	var res *kafka.OffsetFetchResponse
 	err := patiently(ctx, func() (err error) {
 		res, err = a.config.Client.OffsetFetch(ctx, &kafka.OffsetFetchRequest{
-			GroupID: a.names.IssuingGroup, Topics: map[string][]int{a.names.Requests: all},
+			GroupID: group, Topics: map[string][]int{topic: all},
 		})
 		if err == nil {
 			err = res.Error
@@ -79,12 +93,12 @@ func (a *audit) groupOffsets(ctx context.Context, partitions int) ([]int64, erro
 		return make([]int64, partitions), nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("offsets of group %s: %w", a.names.IssuingGroup, err)
+		return nil, fmt.Errorf("offsets of group %s: %w", group, err)
 	}
 	offsets := make([]int64, partitions)
-	for _, p := range res.Topics[a.names.Requests] {
+	for _, p := range res.Topics[topic] {
 		if p.Error != nil {
-			return nil, fmt.Errorf("offset of group %s, partition %d: %w", a.names.IssuingGroup, p.Partition, p.Error)
+			return nil, fmt.Errorf("offset of group %s, partition %d: %w", group, p.Partition, p.Error)
 		}
 		offsets[p.Partition] = max(p.CommittedOffset, 0)
 	}
@@ -131,7 +145,7 @@ func (a *audit) loadMarks(ctx context.Context) error {
 	if _, err := a.session.Exec(ctx, "INSERT INTO audit_horizon (outcomes, letters) VALUES ($1, $2)", horizon(&a.outcomes), horizon(&a.letters)); err != nil {
 		return err
 	}
-	_, err := a.session.Exec(ctx, "ANALYZE audit_outcomes, audit_requests, audit_letters, audit_verdicts, audit_evidence, audit_partitions")
+	_, err := a.session.Exec(ctx, "ANALYZE audit_outcomes, audit_by_hand, audit_requests, audit_letters, audit_verdicts, audit_evidence, audit_partitions")
 	return err
 }
 

@@ -56,6 +56,7 @@ type Cut struct {
 	Requests    []int64 `json:"requests"`
 	Outcomes    []int64 `json:"outcomes"`
 	DeadLetters []int64 `json:"dead_letters"`
+	Redemptions []int64 `json:"redemptions"` // redemption requests below must be answered
 
 	PoolEvents    []int64 `json:"pool_events"`
 	Notifications []int64 `json:"notifications"`
@@ -65,6 +66,8 @@ type Cut struct {
 type InFlight struct {
 	Undecided  int64 `json:"undecided"`
 	Unanswered int64 `json:"unanswered"` // decided; perhaps published, but the group's offset does not say so
+
+	Redemptions int64 `json:"redemptions"` // perhaps answered, but the group's offset does not say so
 }
 
 // Holds reports whether every invariant that was checked holds.
@@ -185,6 +188,9 @@ func (r *Report) WriteText(w io.Writer) error {
 	}
 	if n := r.InFlight.Unanswered; n > 0 {
 		fmt.Fprintf(&b, "In flight: %s decided, the answers not confirmed yet.\n", number(n, "request"))
+	}
+	if n := r.InFlight.Redemptions; n > 0 {
+		fmt.Fprintf(&b, "In flight: %s, the answers not confirmed yet.\n", number(n, "redemption"))
 	}
 	for _, n := range r.Notes {
 		fmt.Fprintf(&b, "Note: %s.\n", n)

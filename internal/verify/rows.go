@@ -62,6 +62,13 @@ func (w *rows) text(s string) *rows {
 	return w
 }
 
+func (w *rows) textOrNull(s string) *rows {
+	if s == "" {
+		return w.null()
+	}
+	return w.text(s)
+}
+
 func (w *rows) uuid(u [16]byte) *rows {
 	w.size(16)
 	w.b = append(w.b, u[:]...)

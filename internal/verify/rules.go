@@ -17,8 +17,17 @@ var tables string
 //go:embed lots.sql
 var lotsSQL string
 
+//go:embed byhand.sql
+var byHandSQL string
+
 //go:embed bounds.sql
 var boundsSQL string
+
+//go:embed redemptions.sql
+var redemptionTables string
+
+//go:embed answers.sql
+var answersSQL string
 
 //go:embed rules/*.sql
 var ruleFiles embed.FS
@@ -36,6 +45,7 @@ var invariants = []struct {
 	{6, "Exact stock"},
 	{7, `No false "exhausted"`},
 	{8, "Windows and states hold"},
+	{9, "Redemptions hold"},
 	{10, "Low is told once per crossing"},
 }
 

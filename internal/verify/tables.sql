@@ -21,7 +21,8 @@ CREATE TEMP TABLE audit_outcomes (
     context      uuid,                  -- md5
     reason       int,                   -- rejected
     hash         bigint,                -- domain.Request.Hash
-    other_stream boolean NOT NULL       -- answers another incarnation of the request topic
+    other_stream boolean NOT NULL,      -- answers another incarnation of the request topic
+    by_hand      boolean NOT NULL       -- came by the outbox
 );
 
 CREATE TEMP TABLE audit_requests (
@@ -43,6 +44,14 @@ CREATE TEMP TABLE audit_letters (
     roff      bigint NOT NULL,
     digest    uuid NOT NULL,
     truncated boolean NOT NULL
+);
+
+-- Issues by hand whose events must be in the topic: they were stored, and did not
+-- wait in the outbox any more, before its ends were looked up.
+CREATE TEMP TABLE audit_by_hand (
+    pool    text COLLATE "C" NOT NULL,
+    request text COLLATE "C" NOT NULL,
+    at      timestamptz NOT NULL
 );
 
 -- batches.verdicts, unpacked.

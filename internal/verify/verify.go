@@ -21,6 +21,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/segmentio/kafka-go"
 
+	"promopool/internal/domain"
 	"promopool/internal/topics"
 )
 
@@ -47,11 +48,16 @@ func Run(ctx context.Context, c Config) (Report, error) {
 	}{
 		{"look up topics and offsets", a.mark},
 		{"connect to the database", a.connect},
+		{"look up issues by hand", a.markByHand},
 		{"look up what was told", a.markNotices},
 		{"read outcomes", a.readOutcomes},
 		{"read dead letters", a.readLetters},
 		{"read requests", a.readRequests},
 		{"read verdicts", a.readVerdicts},
+		{"look up redemptions", a.markRedemptions},
+		{"read outcomes of redemptions", a.readRedemptionOutcomes},
+		{"read dead letters of redemptions", a.readRedemptionLetters},
+		{"read redemption requests", a.readRedemptionRequests},
 		{"read notices", a.readNotices},
 		{"compare", a.compare},
 	} {
@@ -85,6 +91,8 @@ type audit struct {
 	aside   *pgx.Conn // for reading while session loads
 	streams []string  // incarnations of the request topic that the database knows
 	decided []int64   // by request partition: next_offset
+
+	redemptions redemptions
 
 	mu     sync.Mutex // guards flaws, counts and report.Notes while topics are read
 	flaws  map[int][]Finding
@@ -121,8 +129,15 @@ func (a *audit) connect(ctx context.Context) error {
 	if a.aside, err = pgx.ConnectConfig(ctx, cfg); err != nil {
 		return err
 	}
-	if _, err := a.session.Exec(ctx, tables); err != nil {
-		return err
+	for _, sql := range []string{tables, redemptionTables} {
+		if _, err := a.session.Exec(ctx, sql); err != nil {
+			return err
+		}
+	}
+	for _, r := range append(domain.RedemptionReasons, domain.NotRejected) {
+		if _, err := a.session.Exec(ctx, "INSERT INTO audit_redemption_reasons (reason, name) VALUES ($1, $2)", int16(r), r.String()); err != nil {
+			return err
+		}
 	}
 	return a.readPartitions(ctx)
 }
@@ -165,6 +180,9 @@ func (a *audit) compare(ctx context.Context) error {
 	if err := a.loadMarks(ctx); err != nil {
 		return err
 	}
+	if err := a.loadRedemptionMarks(ctx); err != nil {
+		return err
+	}
 	if err := a.loadNoticeMarks(ctx); err != nil {
 		return err
 	}
@@ -204,16 +222,16 @@ func (a *audit) compare(ctx context.Context) error {
 // measure counts what there is in the snapshot and prepares audit_lots and
 // audit_bounds.
 func (a *audit) measure(ctx context.Context, tx pgx.Tx) (map[int]string, error) {
-	for _, fill := range []string{lotsSQL, boundsSQL} {
+	for _, fill := range []string{lotsSQL, boundsSQL, answersSQL} {
 		if _, err := tx.Exec(ctx, fill); err != nil {
 			return nil, err
 		}
 	}
-	var issuances, lots, runs, codes, scarce int64
+	var issuances, lots, runs, codes, scarce, redemptions int64
 	if err := tx.QueryRow(ctx, `
 		SELECT (SELECT coalesce(sum(issuances), 0)::bigint FROM audit_lots), (SELECT count(*) FROM lots), (SELECT count(*) FROM runs),
-		       (SELECT coalesce(sum(size), 0)::bigint FROM lots), (SELECT count(*) FROM audit_verdicts WHERE reason IN (3, 4))`,
-	).Scan(&issuances, &lots, &runs, &codes, &scarce); err != nil {
+		       (SELECT coalesce(sum(size), 0)::bigint FROM lots), (SELECT count(*) FROM audit_verdicts WHERE reason IN (3, 4)), (SELECT count(*) FROM audit_redemptions)`,
+	).Scan(&issuances, &lots, &runs, &codes, &scarce, &redemptions); err != nil {
 		return nil, err
 	}
 	n := a.counts
@@ -226,6 +244,7 @@ func (a *audit) measure(ctx context.Context, tx pgx.Tx) (map[int]string, error) 
 		6: fmt.Sprintf("%s codes, %s lots, %s runs", group(codes), group(lots), group(runs)),
 		7: fmt.Sprintf("%s refusals for want of codes", group(scarce)),
 		8: fmt.Sprintf("%s issuances, %s code.rejected", group(issuances), group(n.rejected)),
+		9: fmt.Sprintf("%s redemptions, %s requests, %s events", group(redemptions), group(a.redemptions.asked.Load()), group(a.redemptions.told.Load())),
 
 		10: fmt.Sprintf("%s pool events, %s notices", group(n.poolEvents), group(n.notices)),
 	}, nil

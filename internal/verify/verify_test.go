@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/segmentio/kafka-go"
+
 	"promopool/internal/domain"
 )
 
@@ -209,6 +211,17 @@ func TestBroken(t *testing.T) {
 			w.exec("UPDATE runs SET hi = hi + 1 WHERE pool = $1 AND partition IS NOT NULL", w.summer.Key)
 			w.exec("UPDATE runs SET hi = hi - 1 WHERE pool = $1 AND partition IS NULL AND next < hi AND lot = $2", w.summer.Key, w.lots["summer"])
 		}, []string{"6 overlap", "6 stretch"}},
+		{"StretchOfPieces", func(w *world) {
+			// In a lot of many pieces, of which one reaches over an issued code.
+			lot := w.lot(w.summer, 200, domain.Window{})
+			w.exec("UPDATE runs SET next = 199, lo = 199 WHERE pool = $1 AND lot = $2", w.summer.Key, lot)
+			w.exec(`INSERT INTO runs (pool, lot, lo, next, hi, grant_no) SELECT $1, $2, n, n, n + 2, 0 FROM generate_series(0, 198, 3) n`, w.summer.Key, lot)
+			w.exec(`UPDATE lots SET done = 66 WHERE pool = $1 AND lot = $2`, w.summer.Key, lot)
+			w.exec(`DELETE FROM runs WHERE pool = $1 AND lot = $2 AND lo = 198`, w.summer.Key, lot)
+			w.exec(`INSERT INTO runs (pool, lot, lo, next, hi, grant_no) VALUES ($1, $2, 198, 198, 199, 0)`, w.summer.Key, lot)
+			w.exec(`INSERT INTO issuances (pool, lot, seq, issued_at, valid_from, request_id, customer_id)
+				SELECT $1, $2, CASE n WHEN 2 THEN 3 ELSE n END, $3, $3, 'p-' || n, 'c' FROM generate_series(2, 197, 3) n`, w.summer.Key, lot, w.now)
+		}, []string{"6 stretch"}},
 		{"HolderUnknown", func(w *world) {
 			w.exec("UPDATE runs SET partition = 999 WHERE pool = $1 AND partition IS NOT NULL", w.summer.Key)
 		}, []string{"6 run"}},
@@ -233,6 +246,85 @@ func TestBroken(t *testing.T) {
 		{"OtherWindows", func(w *world) {
 			w.exec("UPDATE runs SET issue_end = clock_timestamp() WHERE pool = $1", w.later.Key)
 		}, []string{"6 run"}},
+		{"WithdrawnIssued", func(w *world) {
+			w.exec("INSERT INTO issuances (pool, lot, seq, issued_at, valid_from, request_id, customer_id) SELECT pool, lot, seq, $2, $2, 'thief', 'c' FROM withdrawn WHERE pool = $1 AND seq = 1", w.barred.Key, w.now)
+		}, []string{"6 count", "6 withdrawn"}},
+		{"WithdrawnFree", func(w *world) {
+			w.exec("INSERT INTO runs (pool, lot, lo, next, hi, grant_no) SELECT pool, lot, seq, seq, seq + 1, 0 FROM withdrawn WHERE pool = $1 AND seq = 2", w.barred.Key)
+		}, []string{"6 sum", "6 withdrawn"}},
+		{"WithdrawnLost", func(w *world) {
+			w.exec("DELETE FROM withdrawn WHERE pool = $1 AND seq = 1", w.barred.Key)
+		}, []string{"6 blocked", "6 withheld"}},
+		{"WithdrawnUncounted", func(w *world) {
+			w.exec("UPDATE lots SET withdrawn = withdrawn - 1 WHERE pool = $1", w.barred.Key)
+		}, []string{"6 changes", "6 sum", "6 withheld"}},
+		{"WithdrawnFromNowhere", func(w *world) {
+			w.exec("UPDATE withdrawn SET lot = 9999, why = 'redeemed' WHERE pool = $1 AND seq = 1", w.barred.Key)
+		}, []string{"6 blocked", "6 withdrawn", "6 withheld"}},
+		{"BlockLost", func(w *world) {
+			w.exec("DELETE FROM blocks WHERE pool = $1 AND seq = 1", w.barred.Key)
+		}, []string{"6 withdrawn"}},
+		{"BlockOfNothing", func(w *world) {
+			w.exec("INSERT INTO blocks (pool, lot, seq, at, actor, note) VALUES ($1, $2, 0, now(), 'anna', '')", w.later.Key, w.lots["later"])
+		}, []string{"6 blocked"}},
+		{"BlockLostMultiUse", func(w *world) {
+			w.exec("DELETE FROM blocks WHERE pool = $1", w.shared.Key)
+		}, []string{"6 blocked", "6 withheld"}},
+		{"PassedUncounted", func(w *world) {
+			w.exec("UPDATE passes SET passed = passed - 1 WHERE pool = $1 AND seq = 0", w.shared.Key)
+		}, []string{"6 count"}},
+		{"NotPassedOver", func(w *world) {
+			w.issue(w.send(0, request("shared", "h-8", "c-1")), w.shared, w.lots["shared"])
+		}, []string{"6 count"}},
+		{"IssuedWhileBlocked", func(w *world) {
+			w.exec("UPDATE code_history SET at = $2 WHERE pool = $1 AND seq = 1 AND action = 'blocked'", w.shared.Key, w.now.Add(-time.Minute))
+		}, []string{"8 blocked"}},
+		{"BlockedAfterExhausted", func(w *world) {
+			// The pool had the code by the revision at which it was refused.
+			w.exec("UPDATE lot_changes SET revision = revision + 100 WHERE pool = $1 AND withdrawn > 0", w.barred.Key)
+		}, []string{"7 left"}},
+		{"BlockedAfterExhaustedMultiUse", func(w *world) {
+			w.exec("UPDATE lot_changes SET revision = revision + 100 WHERE pool = $1 AND withdrawn > 0", w.shared.Key)
+		}, []string{"7 left"}},
+		{"ByHandUntold", func(w *world) {
+			w.exec("DELETE FROM outbox WHERE topic = 'code-outcomes'")
+		}, []string{"3 by_hand"}},
+		{"ByHandToldOverKafkaOnly", func(w *world) {
+			i := w.issueByHand(w.hand, "h-8")
+			d := w.send(0, request("hand", "h-8", "c-1"))
+			w.batch(d, nil, nil)
+			w.tell(d, i)
+		}, []string{"3 by_hand"}},
+		{"NotByHand", func(w *world) { w.tellByHand(w.r1) }, []string{"4 by_hand"}},
+		{"ByHandPhantom", func(w *world) {
+			phantom := *w.r1
+			phantom.RequestID, phantom.Code = "never-issued", "FORGED"
+			w.tellByHand(&phantom)
+		}, []string{"4 by_hand", "4 phantom"}},
+		{"ByHandOtherBytes", func(w *world) {
+			w.exec("UPDATE issuances SET customer_id = 'c-2' WHERE pool = $1 AND request_id = 'h-1'", w.hand.Key)
+		}, []string{"4 phantom"}},
+		{"ByHandOtherID", func(w *world) {
+			rec := w.issuedEvent(w.first, w.issueByHand(w.hand, "h-8"))
+			rec.Headers = append(rec.Headers[:len(rec.Headers)-3], kafka.Header{Key: "ce_outboxnumber", Value: []byte("17")})
+			for i := range rec.Headers {
+				if rec.Headers[i].Key == "ce_id" {
+					rec.Headers[i].Value = []byte(domain.IssuedEventID("hand", "another"))
+				}
+			}
+			w.publish(w.names.Outcomes, 0, rec)
+		}, []string{"2 attributes"}},
+		{"ByHandNumberless", func(w *world) {
+			rec := w.issuedEvent(w.first, w.issueByHand(w.hand, "h-8"))
+			rec.Headers = append(rec.Headers[:len(rec.Headers)-3], kafka.Header{Key: "ce_outboxnumber", Value: []byte("some")})
+			w.publish(w.names.Outcomes, 0, rec)
+		}, []string{"3 by_hand", "3 delivery"}},
+		{"ByHandMisplaced", func(w *world) {
+			w.exec("UPDATE code_history SET seq = seq + 1 WHERE pool = $1 AND request_id = 'h-9'", w.shared.Key)
+		}, []string{"6 by_hand"}},
+		{"ByHandLost", func(w *world) {
+			w.exec("DELETE FROM code_history WHERE pool = $1 AND request_id = 'h-3'", w.hand.Key)
+		}, []string{"4 by_hand", "8 expired"}},
 		{"GrownBeforeExhausted", func(w *world) {
 			// The pool had the code by the revision at which it was refused.
 			w.grow(w.dry)

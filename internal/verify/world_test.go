@@ -47,14 +47,14 @@ type world struct {
 	keys [partitions]int   // partitions.partition
 
 	// what good leaves
-	summer, dry, later, many, season, made *domain.Pool
-	first                                  delivery         // of r-1
-	r1, r2                                 *domain.Issuance // of pool summer
-	refused                                delivery         // exhausted
-	refusedAt                              time.Time
-	flying                                 delivery         // decided, the group's offset does not say so
-	lots                                   map[string]int32 // the first of each pool
-	scant                                  *domain.Pool     // ran low, and is exhausted
+	summer, dry, later, many, season, made, barred, shared, hand *domain.Pool
+	first                                                        delivery         // of r-1
+	r1, r2                                                       *domain.Issuance // of pool summer
+	refused                                                      delivery         // exhausted
+	refusedAt                                                    time.Time
+	flying                                                       delivery         // decided, the group's offset does not say so
+	lots                                                         map[string]int32 // the first of each pool
+	scant                                                        *domain.Pool     // ran low, and is exhausted
 }
 
 // delivery is a record of the request topic.
@@ -159,6 +159,23 @@ func (w *world) copyWindows() {
 		available_till = coalesce(l.available_till, 'infinity') FROM lots l WHERE l.pool = r.pool AND l.lot = r.lot`)
 }
 
+// block blocks a code of the pool's first lot; wants tells whether it was not yet.
+func (w *world) block(p *domain.Pool, seq int) {
+	w.t.Helper()
+	w.exec("SELECT block_code($1, $2, $3, 'anna', 'leaked')", p.Key, w.lots[p.ID], seq)
+}
+
+func (w *world) unblock(p *domain.Pool, seq int) {
+	w.t.Helper()
+	w.exec("SELECT unblock_code($1, $2, $3, 'anna', '')", p.Key, w.lots[p.ID], seq)
+}
+
+// pass uses the next ordinal of a multi-use pool's first lot up without issuing it.
+func (w *world) pass(p *domain.Pool) {
+	w.t.Helper()
+	w.exec("UPDATE runs SET next = next + 1 WHERE pool = $1 AND lot = $2 AND partition IS NULL", p.Key, w.lots[p.ID])
+}
+
 // generate makes a lot of the only pattern of a pool, whose key is all zeros.
 func (w *world) generate(p *domain.Pool, size int) {
 	w.t.Helper()
@@ -217,9 +234,18 @@ func (w *world) publish(topic string, part int, rec producer.Record) {
 // issue gives the delivery the next free code of the lot and tells it.
 func (w *world) issue(d delivery, p *domain.Pool, lot int32) *domain.Issuance {
 	w.t.Helper()
+	i := w.give(d.req, p, lot)
+	w.batch(d, nil, nil)
+	w.tell(d, i)
+	return i
+}
+
+// give stores an issuance of the next free code of the lot.
+func (w *world) give(r domain.Request, p *domain.Pool, lot int32) *domain.Issuance {
+	w.t.Helper()
 	ctx := w.t.Context()
 	at := w.tick()
-	i := &domain.Issuance{Pool: p, RequestID: d.req.RequestID, CustomerID: d.req.CustomerID, Context: d.req.Context, IssuedAt: at}
+	i := &domain.Issuance{Pool: p, RequestID: r.RequestID, CustomerID: r.CustomerID, Context: r.Context, IssuedAt: at}
 	i.Lot = lot
 	w.must(w.db.QueryRow(ctx, `
 		UPDATE runs SET next = next + 1
@@ -244,8 +270,6 @@ func (w *world) issue(d delivery, p *domain.Pool, lot int32) *domain.Issuance {
 	i.ValidFrom, i.ValidUntil = p.Valid(&l, at)
 	w.exec(`INSERT INTO issuances (pool, lot, seq, issued_at, valid_from, valid_until, request_id, customer_id, context) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
 		p.Key, lot, i.Seq, at, i.ValidFrom, null(i.ValidUntil), i.RequestID, i.CustomerID, i.Context)
-	w.batch(d, nil, nil)
-	w.tell(d, i)
 	return i
 }
 
@@ -417,6 +441,9 @@ func (w *world) good() {
 	w.window(w.season, w.now.Add(24*time.Hour), time.Time{})
 	w.reject(w.send(0, request("season", "s-2", "c-1")), domain.NoCodeInWindow, w.season, 3)
 
+	w.bar()
+	w.byHand()
+
 	for _, value := range [][]byte{[]byte("no JSON"), nil, {}} {
 		bad := w.sendRaw(1, value)
 		w.batch(bad, nil, nil)
@@ -429,6 +456,85 @@ func (w *world) good() {
 	w.flying = w.send(2, request("summer", "flying", "c-1"))
 	w.issue(w.flying, w.summer, w.lots["summer"])
 	w.send(2, request("summer", "waiting", "c-1"))
+}
+
+// bar blocks codes: of a single-use pool an issued one and the others, the last
+// for a while; of a multi-use one each in turn, and then all.
+func (w *world) bar() {
+	w.t.Helper()
+	w.barred, w.shared = w.pool("barred", false), w.pool("shared", true)
+	w.lot(w.barred, 4, domain.Window{})
+	w.issue(w.send(0, request("barred", "b-0", "c-1")), w.barred, w.lots["barred"])
+	for seq := range 4 {
+		w.block(w.barred, seq)
+	}
+	w.reject(w.send(0, request("barred", "b-1", "c-1")), domain.PoolExhausted, w.barred, 0)
+	w.unblock(w.barred, 3)
+	w.tick()
+	w.issue(w.send(0, request("barred", "b-1", "c-1")), w.barred, w.lots["barred"])
+
+	w.lot(w.shared, 2, domain.Window{})
+	take := func(n int) {
+		w.issue(w.send(0, request("shared", fmt.Sprint("h-", n), "c-1")), w.shared, w.lots["shared"])
+	}
+	take(0)
+	take(1)
+	w.block(w.shared, 0)
+	w.pass(w.shared)
+	take(2)
+	w.pass(w.shared)
+	w.unblock(w.shared, 0)
+	w.block(w.shared, 1)
+	w.pass(w.shared)
+	take(3)
+	w.block(w.shared, 0)
+	w.reject(w.send(0, request("shared", "h-4", "c-1")), domain.PoolExhausted, w.shared, 0)
+	w.unblock(w.shared, 0)
+	w.pass(w.shared)
+	w.tick()
+	take(4)
+}
+
+// byHand issues codes by hand: one that is told, one that still waits in the
+// outbox, one of a request that had expired over Kafka, and one of a code that many
+// may use, told again over Kafka.
+func (w *world) byHand() {
+	w.t.Helper()
+	w.hand = w.pool("hand", false)
+	w.lot(w.hand, 5, domain.Window{})
+	w.tellByHand(w.issueByHand(w.hand, "h-1"))
+	w.issueByHand(w.hand, "h-2")
+	w.exec(`INSERT INTO outbox (topic, key, id, type, at, subject, value)
+		VALUES ('code-outcomes', 'c-1', $1, $2, $3, 'hand', '{"request_id": "h-2"}')`, domain.IssuedEventID("hand", "h-2"), domain.TypeCodeIssued, w.now)
+	late := request("hand", "h-3", "c-1")
+	late.ExpiresAt = w.now
+	w.reject(w.send(0, late), domain.RequestExpired, nil, 0)
+	w.tick()
+	w.tellByHand(w.issueByHand(w.hand, "h-3"))
+	w.pass(w.shared)
+	many := w.issueByHand(w.shared, "h-9")
+	w.tellByHand(many)
+	again := w.send(0, request("shared", "h-9", "c-1"))
+	w.batch(again, nil, nil)
+	w.tell(again, many)
+}
+
+// issueByHand gives a request by HTTP the next code of the pool's first lot.
+func (w *world) issueByHand(p *domain.Pool, id string) *domain.Issuance {
+	w.t.Helper()
+	i := w.give(request(p.ID, id, "c-1"), p, w.lots[p.ID])
+	w.exec(`INSERT INTO code_history (pool, lot, seq, at, actor, action, request_id)
+		SELECT pool, lot, CASE WHEN $5 THEN $3 % size ELSE $3 END, $4, 'anna', 'issued', $6 FROM lots WHERE pool = $1 AND lot = $2`,
+		p.Key, i.Lot, i.Seq, i.IssuedAt, p.MultiUse, id)
+	return i
+}
+
+// tellByHand publishes the event of an issue by hand.
+func (w *world) tellByHand(i *domain.Issuance) {
+	w.t.Helper()
+	rec := w.issuedEvent(w.first, i)
+	rec.Headers = append(rec.Headers[:len(rec.Headers)-3], kafka.Header{Key: "ce_outboxnumber", Value: []byte("17")})
+	w.publish(w.names.Outcomes, 1, rec)
 }
 
 func (w *world) audit() Report {

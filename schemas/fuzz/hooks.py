@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 POOLS = ["stocked", "spent", "made", "shared"]
 CODES = ["FUZZ-SECRET-1", "FUZZ-SECRET-200", "=FUZZ-SECRET"]
 REQUESTS = ["=fuzz-1", "=fuzz-50"]
+REDEMPTIONS = ["=fuzz-1", "=fuzz-2"]  # the first stands, the second was rejected
 
 
 @schemathesis.hook
@@ -39,7 +40,8 @@ def before_load_schema(context, raw_schema):
     shared["PoolID"] = {"name": "id", "in": "path", "required": True, "schema": schemas["ID"]}
     known(shared["PoolID"], POOLS)
     known(shared["IfMatch"], ["*", '"1"', '"2"', '"3"'])
-    for path, values in ("/codes/{code}", CODES), ("/issuances/{request_id}", REQUESTS):
+    known(shared["Code"], CODES)
+    for path, values in ("/redemptions/{redemption_id}", REDEMPTIONS), ("/issuances/{request_id}", REQUESTS):
         known(raw_schema["paths"]["/v1/pools/{id}" + path]["parameters"][1], values)
     upload = raw_schema["paths"]["/v1/pools/{id}/imports"]["post"]
     known(next(p for p in upload["parameters"] if p.get("name") == "tz"), ["UTC", "Europe/Berlin", "America/New_York"])

@@ -30,11 +30,14 @@ SELECT i.task, i.pattern, i.alphabet, i.added, sqlc.embed(l)
 -- name: FindGenerated :one
 SELECT coalesce(n.number - l.gen_from, 0)::bigint AS seq, sqlc.embed(l),
        coalesce(i.request_id, '') AS request_id, coalesce(i.customer_id, '') AS customer_id,
-       i.issued_at, i.valid_from, i.valid_until, statement_timestamp()::timestamptz AS asked_at
+       i.issued_at, i.valid_from, i.valid_until, statement_timestamp()::timestamptz AS asked_at,
+       coalesce(CASE WHEN b.seq IS NOT NULL THEN 'blocked' END, w.why, '')::text AS withheld
   FROM (SELECT @number::bigint AS number) n
   JOIN lots l ON l.pool = @pool AND l.generator = @generator AND l.gen_from <= n.number AND n.number < l.gen_from + l.size
   JOIN pools p ON p.pool = l.pool
   LEFT JOIN issuances i ON i.pool = l.pool AND i.lot = l.lot AND i.seq = n.number - l.gen_from AND NOT p.multi_use
+  LEFT JOIN blocks b ON b.pool = l.pool AND b.lot = l.lot AND b.seq = n.number - l.gen_from
+  LEFT JOIN withdrawn w ON w.pool = l.pool AND w.lot = l.lot AND w.seq = n.number - l.gen_from
  ORDER BY l.gen_from DESC LIMIT 1;
 
 -- name: SetReplenishment :exec

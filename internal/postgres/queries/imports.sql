@@ -106,7 +106,7 @@ SELECT nextval('lot_numbers')::int FROM generate_series(1, @n::int);
 -- name: CodesFound :many
 SELECT f.code::text AS code, f.lot::int AS lot, f.seq::bigint AS seq, f.named::boolean AS named, f.issued::boolean AS issued,
        f.issue_start::timestamptz AS issue_start, f.issue_end::timestamptz AS issue_end,
-       f.available_from::timestamptz AS available_from, f.available_till::timestamptz AS available_till
+       f.available_from::timestamptz AS available_from, f.available_till::timestamptz AS available_till, coalesce(f.withheld, '')::text AS withheld
   FROM codes_found(@pool::int, @task::bigint, @codes::text[]) AS f;
 
 -- name: NextMoves :many
@@ -118,6 +118,10 @@ SELECT m.code::text AS code, m.lot::int AS lot, m.seq::bigint AS seq,
 
 -- name: TakeOut :many
 SELECT take_out(@pool::int, @lots::int[], @seqs::bigint[])::int AS idx;
+
+-- Why codes that take_out has left are not issued either.
+-- name: WithdrawnOf :many
+SELECT w.idx::int AS idx, w.why::text AS why FROM withdrawn_of(@pool::int, @lots::int[], @seqs::bigint[]) AS w;
 
 -- name: MoveCodes :exec
 SELECT move_codes(@pool::int, @lots::int[], @seqs::bigint[], @into_lots::int[], @into_seqs::bigint[]);
@@ -133,11 +137,13 @@ SELECT import_chunk(
     @rows::bigint, @added::bigint, @moved::bigint, @unchanged::bigint, @refused::bigint, @last::boolean
 )::text;
 
--- Lots of which so many small free pieces are left that refills are slow.
+-- Lots of which so many small free pieces are left that refills are slow. Of an
+-- archived pool nothing is refilled, and its codes stay where they are.
 -- name: ScatteredLots :many
 SELECT r.pool, r.lot
   FROM runs r JOIN lots l ON l.pool = r.pool AND l.lot = r.lot
  WHERE r.partition IS NULL AND r.next < r.hi AND l.generator IS NULL
+   AND (SELECT p.state <> 'archived' AND NOT p.multi_use FROM pools p WHERE p.pool = r.pool)
  GROUP BY r.pool, r.lot
 HAVING count(*) > 1000 AND sum(r.hi - r.next) < 20 * count(*)
  ORDER BY r.pool, r.lot;

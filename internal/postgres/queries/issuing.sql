@@ -101,6 +101,16 @@ SELECT f.idx::bigint AS idx, sqlc.embed(l), f.lo::bigint AS lo, f.next::bigint A
   JOIN lots l ON l.pool = f.pool AND l.lot = f.lot
  ORDER BY idx;
 
+-- The blocked codes of a multi-use lot.
+-- name: BlockedOf :many
+SELECT seq FROM blocks WHERE pool = @pool AND lot = @lot ORDER BY seq;
+
+-- name: FirstUsable :many
+SELECT f.idx::bigint AS idx, sqlc.embed(l), f.lo::bigint AS lo, f.next::bigint AS next, f.hi::bigint AS hi, f.grant_no::bigint AS grant_no
+  FROM first_usable(@pool::int, @need::int, @now::timestamptz) AS f
+  JOIN lots l ON l.pool = f.pool AND l.lot = f.lot
+ ORDER BY idx;
+
 -- What partitions hold of pools, and has not expired by the time of the decision.
 -- name: HeldOf :many
 SELECT r.pool, coalesce(sum(r.hi - r.next), 0)::bigint AS held
@@ -111,7 +121,7 @@ SELECT r.pool, coalesce(sum(r.hi - r.next), 0)::bigint AS held
 -- What is free of a pool and may be issued later only, by the time of the decision;
 -- with closed all that is free and has not expired.
 -- name: FreeLater :one
-SELECT least(coalesce(sum(r.hi - r.next), 0), 9000000000000000000)::bigint AS free
+SELECT least(coalesce(sum(CASE WHEN @multi_use::boolean THEN usable(r.pool, r.lot, r.next, r.hi) ELSE r.hi - r.next END), 0), 9000000000000000000)::bigint AS free
   FROM runs r
  WHERE r.pool = @pool AND r.partition IS NULL AND r.issue_end > @now::timestamptz AND r.available_till > @now
    AND (@closed::boolean OR r.issue_start > @now);

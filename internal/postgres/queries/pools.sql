@@ -1,8 +1,9 @@
 -- Campaigns and pools as staff see them. Locks in the order: names, campaign,
 -- pool, its runs; what a lock guards is read in a later statement.
 
--- Whoever makes, renames, launches or removes a pool holds its name alone;
--- who has not found a name holds it shared before saying so.
+-- Whoever makes, edits, launches, archives or removes a pool holds its name alone;
+-- who has not found a name holds it shared before saying so, and so does who judges
+-- redemptions by the pool's settings.
 -- name: TakeNames :exec
 SELECT pg_advisory_xact_lock(hashtextextended(n.name, 0))
   FROM (SELECT unnest(@names::text[]) AS name ORDER BY 1) n;
@@ -53,9 +54,11 @@ SELECT n::int FROM generate_series(1, (SELECT count(*) + 2 FROM campaigns c
 
 -- name: CreatePool :exec
 INSERT INTO pools (id, campaign, name, description, parameter_name, notify_below, notify,
-                   multi_use, check_issued, validity, processing, issue_start, issue_end, created_at)
+                   multi_use, check_issued, validity, processing, issue_start, issue_end,
+                   redemption_limit, redemption_limit_per_customer, created_at)
 VALUES (@id, @campaign, @name, @description, @parameter_name, @notify_below, @notify,
-        @multi_use, @check_issued, @validity, @processing, @issue_start, @issue_end, @created_at);
+        @multi_use, @check_issued, @validity, @processing, @issue_start, @issue_end,
+        @redemption_limit, @redemption_limit_per_customer, @created_at);
 
 -- name: PoolByID :one
 SELECT sqlc.embed(p), c.id AS campaign_id,
@@ -81,7 +84,8 @@ UPDATE pools
    SET id = @id, campaign = @campaign, name = @name, description = @description,
        parameter_name = @parameter_name, notify_below = @notify_below, notify = @notify,
        multi_use = @multi_use, check_issued = @check_issued, validity = @validity,
-       processing = @processing, issue_start = @issue_start, issue_end = @issue_end, version = version + 1
+       processing = @processing, issue_start = @issue_start, issue_end = @issue_end,
+       redemption_limit = @redemption_limit, redemption_limit_per_customer = @redemption_limit_per_customer, version = version + 1
  WHERE pool = @pool;
 
 -- Codes already in a draft become ordinals without end, or codes again. A lot

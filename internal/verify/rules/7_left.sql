@@ -14,8 +14,10 @@ SELECT p.id AS pool, t.partition, t.offset, t.decided_at, t.revision, l.lot, l.s
  WHERE (l.issue_end IS NULL OR l.issue_end > t.decided_at) AND (l.available_till IS NULL OR l.available_till > t.decided_at)
    AND (t.reason = 3 OR (l.issue_start IS NULL OR l.issue_start <= t.decided_at)
                      AND (t.issue_start IS NULL OR t.issue_start <= t.decided_at) AND (t.issue_end IS NULL OR t.issue_end > t.decided_at))
-   AND CASE WHEN a.changed_at IS NULL OR a.changed_at <= t.revision
+   AND CASE WHEN p.multi_use
+            THEN l.size > (SELECT coalesce(sum(c.withdrawn), 0) FROM lot_changes c WHERE c.pool = l.pool AND c.lot = l.lot AND c.revision <= t.revision)
+            WHEN a.changed_at IS NULL OR a.changed_at <= t.revision
             THEN a.complete_at IS NULL OR a.complete_at > t.decided_at + interval '1 second'
             ELSE (SELECT count(*) FROM issuances i WHERE i.pool = l.pool AND i.lot = l.lot AND i.issued_at <= t.decided_at + interval '1 second')
-                 < l.size - (SELECT coalesce(sum(c.added) FILTER (WHERE c.revision > t.revision), 0) + coalesce(sum(c.taken) FILTER (WHERE c.revision <= t.revision), 0)
+                 < l.size - (SELECT coalesce(sum(c.added) FILTER (WHERE c.revision > t.revision), 0) + coalesce(sum(c.taken + c.withdrawn) FILTER (WHERE c.revision <= t.revision), 0)
                                FROM lot_changes c WHERE c.pool = l.pool AND c.lot = l.lot) END

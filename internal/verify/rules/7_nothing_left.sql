@@ -8,5 +8,6 @@ SELECT p.id AS pool, v.part AS partition, v.off AS offset, v.decided_at, e.revis
  WHERE v.reason = 4
    AND NOT EXISTS (SELECT 1 FROM lots l JOIN audit_lots a ON a.pool = l.pool AND a.lot = l.lot
                     WHERE l.pool = p.pool AND l.revision <= e.revision AND (a.complete_at IS NULL OR a.complete_at > v.decided_at OR a.changed_at > e.revision)
+                      AND (NOT p.multi_use OR l.size > (SELECT coalesce(sum(c.withdrawn), 0) FROM lot_changes c WHERE c.pool = l.pool AND c.lot = l.lot AND c.revision <= e.revision))
                       AND (l.issue_start > v.decided_at OR e.issue_start > v.decided_at OR e.issue_end <= v.decided_at)
                       AND (l.issue_end IS NULL OR l.issue_end > v.decided_at) AND (l.available_till IS NULL OR l.available_till > v.decided_at))

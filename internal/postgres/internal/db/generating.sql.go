@@ -21,13 +21,16 @@ func (q *Queries) DropReplenishment(ctx context.Context, pool int32) error {
 }
 
 const FindGenerated = `-- name: FindGenerated :one
-SELECT coalesce(n.number - l.gen_from, 0)::bigint AS seq, l.pool, l.lot, l.size, l.done, l.issue_start, l.issue_end, l.available_from, l.available_till, l.import, l.revision, l.created_at, l.moved, l.generator, l.gen_from,
+SELECT coalesce(n.number - l.gen_from, 0)::bigint AS seq, l.pool, l.lot, l.size, l.done, l.issue_start, l.issue_end, l.available_from, l.available_till, l.import, l.revision, l.created_at, l.moved, l.generator, l.gen_from, l.withdrawn, l.blocked,
        coalesce(i.request_id, '') AS request_id, coalesce(i.customer_id, '') AS customer_id,
-       i.issued_at, i.valid_from, i.valid_until, statement_timestamp()::timestamptz AS asked_at
+       i.issued_at, i.valid_from, i.valid_until, statement_timestamp()::timestamptz AS asked_at,
+       coalesce(CASE WHEN b.seq IS NOT NULL THEN 'blocked' END, w.why, '')::text AS withheld
   FROM (SELECT $1::bigint AS number) n
   JOIN lots l ON l.pool = $2 AND l.generator = $3 AND l.gen_from <= n.number AND n.number < l.gen_from + l.size
   JOIN pools p ON p.pool = l.pool
   LEFT JOIN issuances i ON i.pool = l.pool AND i.lot = l.lot AND i.seq = n.number - l.gen_from AND NOT p.multi_use
+  LEFT JOIN blocks b ON b.pool = l.pool AND b.lot = l.lot AND b.seq = n.number - l.gen_from
+  LEFT JOIN withdrawn w ON w.pool = l.pool AND w.lot = l.lot AND w.seq = n.number - l.gen_from
  ORDER BY l.gen_from DESC LIMIT 1
 `
 
@@ -46,6 +49,7 @@ type FindGeneratedRow struct {
 	ValidFrom  pgtype.Timestamptz
 	ValidUntil pgtype.Timestamptz
 	AskedAt    pgtype.Timestamptz
+	Withheld   string
 }
 
 // The lot that has the generator's code of the number.
@@ -68,12 +72,15 @@ func (q *Queries) FindGenerated(ctx context.Context, arg FindGeneratedParams) (F
 		&i.Lot.Moved,
 		&i.Lot.Generator,
 		&i.Lot.GenFrom,
+		&i.Lot.Withdrawn,
+		&i.Lot.Blocked,
 		&i.RequestID,
 		&i.CustomerID,
 		&i.IssuedAt,
 		&i.ValidFrom,
 		&i.ValidUntil,
 		&i.AskedAt,
+		&i.Withheld,
 	)
 	return i, err
 }
@@ -126,7 +133,7 @@ func (q *Queries) GenerateLot(ctx context.Context, arg GenerateLotParams) (int64
 }
 
 const GenerationByKey = `-- name: GenerationByKey :one
-SELECT i.task, i.pattern, i.alphabet, i.added, l.pool, l.lot, l.size, l.done, l.issue_start, l.issue_end, l.available_from, l.available_till, l.import, l.revision, l.created_at, l.moved, l.generator, l.gen_from
+SELECT i.task, i.pattern, i.alphabet, i.added, l.pool, l.lot, l.size, l.done, l.issue_start, l.issue_end, l.available_from, l.available_till, l.import, l.revision, l.created_at, l.moved, l.generator, l.gen_from, l.withdrawn, l.blocked
   FROM imports i JOIN lots l ON l.pool = i.pool AND l.import = i.task
  WHERE i.pool = $1 AND i.idempotency_key = $2::text
 `
@@ -167,6 +174,8 @@ func (q *Queries) GenerationByKey(ctx context.Context, arg GenerationByKeyParams
 		&i.Lot.Moved,
 		&i.Lot.Generator,
 		&i.Lot.GenFrom,
+		&i.Lot.Withdrawn,
+		&i.Lot.Blocked,
 	)
 	return i, err
 }

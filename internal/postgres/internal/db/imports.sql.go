@@ -131,7 +131,7 @@ func (q *Queries) ClaimImport(ctx context.Context, task int64) (ClaimImportRow, 
 const CodesFound = `-- name: CodesFound :many
 SELECT f.code::text AS code, f.lot::int AS lot, f.seq::bigint AS seq, f.named::boolean AS named, f.issued::boolean AS issued,
        f.issue_start::timestamptz AS issue_start, f.issue_end::timestamptz AS issue_end,
-       f.available_from::timestamptz AS available_from, f.available_till::timestamptz AS available_till
+       f.available_from::timestamptz AS available_from, f.available_till::timestamptz AS available_till, coalesce(f.withheld, '')::text AS withheld
   FROM codes_found($1::int, $2::bigint, $3::text[]) AS f
 `
 
@@ -151,6 +151,7 @@ type CodesFoundRow struct {
 	IssueEnd      pgtype.Timestamptz
 	AvailableFrom pgtype.Timestamptz
 	AvailableTill pgtype.Timestamptz
+	Withheld      string
 }
 
 func (q *Queries) CodesFound(ctx context.Context, arg CodesFoundParams) ([]CodesFoundRow, error) {
@@ -172,6 +173,7 @@ func (q *Queries) CodesFound(ctx context.Context, arg CodesFoundParams) ([]Codes
 			&i.IssueEnd,
 			&i.AvailableFrom,
 			&i.AvailableTill,
+			&i.Withheld,
 		); err != nil {
 			return nil, err
 		}
@@ -1116,6 +1118,7 @@ const ScatteredLots = `-- name: ScatteredLots :many
 SELECT r.pool, r.lot
   FROM runs r JOIN lots l ON l.pool = r.pool AND l.lot = r.lot
  WHERE r.partition IS NULL AND r.next < r.hi AND l.generator IS NULL
+   AND (SELECT p.state <> 'archived' AND NOT p.multi_use FROM pools p WHERE p.pool = r.pool)
  GROUP BY r.pool, r.lot
 HAVING count(*) > 1000 AND sum(r.hi - r.next) < 20 * count(*)
  ORDER BY r.pool, r.lot
@@ -1126,7 +1129,8 @@ type ScatteredLotsRow struct {
 	Lot  int32
 }
 
-// Lots of which so many small free pieces are left that refills are slow.
+// Lots of which so many small free pieces are left that refills are slow. Of an
+// archived pool nothing is refilled, and its codes stay where they are.
 func (q *Queries) ScatteredLots(ctx context.Context) ([]ScatteredLotsRow, error) {
 	rows, err := q.db.Query(ctx, ScatteredLots)
 	if err != nil {
@@ -1284,4 +1288,40 @@ SELECT pg_advisory_unlock(imports_lock($1::int))
 func (q *Queries) UnlockImportsOf(ctx context.Context, pool int32) error {
 	_, err := q.db.Exec(ctx, UnlockImportsOf, pool)
 	return err
+}
+
+const WithdrawnOf = `-- name: WithdrawnOf :many
+SELECT w.idx::int AS idx, w.why::text AS why FROM withdrawn_of($1::int, $2::int[], $3::bigint[]) AS w
+`
+
+type WithdrawnOfParams struct {
+	Pool int32
+	Lots []int32
+	Seqs []int64
+}
+
+type WithdrawnOfRow struct {
+	Idx int32
+	Why string
+}
+
+// Why codes that take_out has left are not issued either.
+func (q *Queries) WithdrawnOf(ctx context.Context, arg WithdrawnOfParams) ([]WithdrawnOfRow, error) {
+	rows, err := q.db.Query(ctx, WithdrawnOf, arg.Pool, arg.Lots, arg.Seqs)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []WithdrawnOfRow
+	for rows.Next() {
+		var i WithdrawnOfRow
+		if err := rows.Scan(&i.Idx, &i.Why); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }

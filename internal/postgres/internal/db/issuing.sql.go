@@ -11,6 +11,36 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 )
 
+const BlockedOf = `-- name: BlockedOf :many
+SELECT seq FROM blocks WHERE pool = $1 AND lot = $2 ORDER BY seq
+`
+
+type BlockedOfParams struct {
+	Pool int32
+	Lot  int32
+}
+
+// The blocked codes of a multi-use lot.
+func (q *Queries) BlockedOf(ctx context.Context, arg BlockedOfParams) ([]int64, error) {
+	rows, err := q.db.Query(ctx, BlockedOf, arg.Pool, arg.Lot)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []int64
+	for rows.Next() {
+		var seq int64
+		if err := rows.Scan(&seq); err != nil {
+			return nil, err
+		}
+		items = append(items, seq)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const Claim = `-- name: Claim :one
 
 INSERT INTO partitions (stream, number, epoch, worker, next_offset)
@@ -168,7 +198,7 @@ func (q *Queries) Enter(ctx context.Context, arg EnterParams) error {
 }
 
 const FirstFree = `-- name: FirstFree :many
-SELECT f.idx::bigint AS idx, l.pool, l.lot, l.size, l.done, l.issue_start, l.issue_end, l.available_from, l.available_till, l.import, l.revision, l.created_at, l.moved, l.generator, l.gen_from, f.lo::bigint AS lo, f.next::bigint AS next, f.hi::bigint AS hi, f.grant_no::bigint AS grant_no
+SELECT f.idx::bigint AS idx, l.pool, l.lot, l.size, l.done, l.issue_start, l.issue_end, l.available_from, l.available_till, l.import, l.revision, l.created_at, l.moved, l.generator, l.gen_from, l.withdrawn, l.blocked, f.lo::bigint AS lo, f.next::bigint AS next, f.hi::bigint AS hi, f.grant_no::bigint AS grant_no
   FROM first_free($1::int[], $2::int[], $3::timestamptz) AS f
   JOIN lots l ON l.pool = f.pool AND l.lot = f.lot
  ORDER BY idx
@@ -214,6 +244,72 @@ func (q *Queries) FirstFree(ctx context.Context, arg FirstFreeParams) ([]FirstFr
 			&i.Lot.Moved,
 			&i.Lot.Generator,
 			&i.Lot.GenFrom,
+			&i.Lot.Withdrawn,
+			&i.Lot.Blocked,
+			&i.Lo,
+			&i.Next,
+			&i.Hi,
+			&i.GrantNo,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const FirstUsable = `-- name: FirstUsable :many
+SELECT f.idx::bigint AS idx, l.pool, l.lot, l.size, l.done, l.issue_start, l.issue_end, l.available_from, l.available_till, l.import, l.revision, l.created_at, l.moved, l.generator, l.gen_from, l.withdrawn, l.blocked, f.lo::bigint AS lo, f.next::bigint AS next, f.hi::bigint AS hi, f.grant_no::bigint AS grant_no
+  FROM first_usable($1::int, $2::int, $3::timestamptz) AS f
+  JOIN lots l ON l.pool = f.pool AND l.lot = f.lot
+ ORDER BY idx
+`
+
+type FirstUsableParams struct {
+	Pool int32
+	Need int32
+	Now  pgtype.Timestamptz
+}
+
+type FirstUsableRow struct {
+	Idx     int64
+	Lot     Lot
+	Lo      int64
+	Next    int64
+	Hi      int64
+	GrantNo int64
+}
+
+func (q *Queries) FirstUsable(ctx context.Context, arg FirstUsableParams) ([]FirstUsableRow, error) {
+	rows, err := q.db.Query(ctx, FirstUsable, arg.Pool, arg.Need, arg.Now)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []FirstUsableRow
+	for rows.Next() {
+		var i FirstUsableRow
+		if err := rows.Scan(
+			&i.Idx,
+			&i.Lot.Pool,
+			&i.Lot.Lot,
+			&i.Lot.Size,
+			&i.Lot.Done,
+			&i.Lot.IssueStart,
+			&i.Lot.IssueEnd,
+			&i.Lot.AvailableFrom,
+			&i.Lot.AvailableTill,
+			&i.Lot.Import,
+			&i.Lot.Revision,
+			&i.Lot.CreatedAt,
+			&i.Lot.Moved,
+			&i.Lot.Generator,
+			&i.Lot.GenFrom,
+			&i.Lot.Withdrawn,
+			&i.Lot.Blocked,
 			&i.Lo,
 			&i.Next,
 			&i.Hi,
@@ -230,22 +326,28 @@ func (q *Queries) FirstFree(ctx context.Context, arg FirstFreeParams) ([]FirstFr
 }
 
 const FreeLater = `-- name: FreeLater :one
-SELECT least(coalesce(sum(r.hi - r.next), 0), 9000000000000000000)::bigint AS free
+SELECT least(coalesce(sum(CASE WHEN $1::boolean THEN usable(r.pool, r.lot, r.next, r.hi) ELSE r.hi - r.next END), 0), 9000000000000000000)::bigint AS free
   FROM runs r
- WHERE r.pool = $1 AND r.partition IS NULL AND r.issue_end > $2::timestamptz AND r.available_till > $2
-   AND ($3::boolean OR r.issue_start > $2)
+ WHERE r.pool = $2 AND r.partition IS NULL AND r.issue_end > $3::timestamptz AND r.available_till > $3
+   AND ($4::boolean OR r.issue_start > $3)
 `
 
 type FreeLaterParams struct {
-	Pool   int32
-	Now    pgtype.Timestamptz
-	Closed bool
+	MultiUse bool
+	Pool     int32
+	Now      pgtype.Timestamptz
+	Closed   bool
 }
 
 // What is free of a pool and may be issued later only, by the time of the decision;
 // with closed all that is free and has not expired.
 func (q *Queries) FreeLater(ctx context.Context, arg FreeLaterParams) (int64, error) {
-	row := q.db.QueryRow(ctx, FreeLater, arg.Pool, arg.Now, arg.Closed)
+	row := q.db.QueryRow(ctx, FreeLater,
+		arg.MultiUse,
+		arg.Pool,
+		arg.Now,
+		arg.Closed,
+	)
 	var free int64
 	err := row.Scan(&free)
 	return free, err
@@ -329,7 +431,7 @@ func (q *Queries) HeldOf(ctx context.Context, arg HeldOfParams) ([]HeldOfRow, er
 }
 
 const HeldRuns = `-- name: HeldRuns :many
-SELECT p.pool, p.id, p.campaign, p.name, p.description, p.parameter_name, p.notify_below, p.notify, p.multi_use, p.check_issued, p.validity, p.processing, p.state, p.mode, p.grant_no, p.revision, p.version, p.created_at, p.launched_at, p.archived_at, p.issue_start, p.issue_end, c.id AS campaign_id, l.pool, l.lot, l.size, l.done, l.issue_start, l.issue_end, l.available_from, l.available_till, l.import, l.revision, l.created_at, l.moved, l.generator, l.gen_from, r.lo, r.next, r.hi, r.grant_no
+SELECT p.pool, p.id, p.campaign, p.name, p.description, p.parameter_name, p.notify_below, p.notify, p.multi_use, p.check_issued, p.validity, p.processing, p.state, p.mode, p.grant_no, p.revision, p.version, p.created_at, p.launched_at, p.archived_at, p.issue_start, p.issue_end, p.redemption_limit, p.redemption_limit_per_customer, c.id AS campaign_id, l.pool, l.lot, l.size, l.done, l.issue_start, l.issue_end, l.available_from, l.available_till, l.import, l.revision, l.created_at, l.moved, l.generator, l.gen_from, l.withdrawn, l.blocked, r.lo, r.next, r.hi, r.grant_no
   FROM runs r
   JOIN pools p ON p.pool = r.pool
   JOIN campaigns c ON c.campaign = p.campaign
@@ -380,6 +482,8 @@ func (q *Queries) HeldRuns(ctx context.Context, partition *int32) ([]HeldRunsRow
 			&i.Pool.ArchivedAt,
 			&i.Pool.IssueStart,
 			&i.Pool.IssueEnd,
+			&i.Pool.RedemptionLimit,
+			&i.Pool.RedemptionLimitPerCustomer,
 			&i.CampaignID,
 			&i.Lot.Pool,
 			&i.Lot.Lot,
@@ -395,6 +499,8 @@ func (q *Queries) HeldRuns(ctx context.Context, partition *int32) ([]HeldRunsRow
 			&i.Lot.Moved,
 			&i.Lot.Generator,
 			&i.Lot.GenFrom,
+			&i.Lot.Withdrawn,
+			&i.Lot.Blocked,
 			&i.Lo,
 			&i.Next,
 			&i.Hi,
@@ -511,7 +617,7 @@ func (q *Queries) LookUp(ctx context.Context, arg LookUpParams) ([]LookUpRow, er
 }
 
 const LotsOf = `-- name: LotsOf :many
-SELECT pool, lot, size, done, issue_start, issue_end, available_from, available_till, import, revision, created_at, moved, generator, gen_from FROM lots WHERE pool = $1 AND lot = ANY ($2::int[])
+SELECT pool, lot, size, done, issue_start, issue_end, available_from, available_till, import, revision, created_at, moved, generator, gen_from, withdrawn, blocked FROM lots WHERE pool = $1 AND lot = ANY ($2::int[])
 `
 
 type LotsOfParams struct {
@@ -543,6 +649,8 @@ func (q *Queries) LotsOf(ctx context.Context, arg LotsOfParams) ([]Lot, error) {
 			&i.Moved,
 			&i.Generator,
 			&i.GenFrom,
+			&i.Withdrawn,
+			&i.Blocked,
 		); err != nil {
 			return nil, err
 		}
@@ -590,7 +698,7 @@ func (q *Queries) PartitionByNumber(ctx context.Context, arg PartitionByNumberPa
 }
 
 const PoolsByID = `-- name: PoolsByID :many
-SELECT p.pool, p.id, p.campaign, p.name, p.description, p.parameter_name, p.notify_below, p.notify, p.multi_use, p.check_issued, p.validity, p.processing, p.state, p.mode, p.grant_no, p.revision, p.version, p.created_at, p.launched_at, p.archived_at, p.issue_start, p.issue_end, c.id AS campaign_id
+SELECT p.pool, p.id, p.campaign, p.name, p.description, p.parameter_name, p.notify_below, p.notify, p.multi_use, p.check_issued, p.validity, p.processing, p.state, p.mode, p.grant_no, p.revision, p.version, p.created_at, p.launched_at, p.archived_at, p.issue_start, p.issue_end, p.redemption_limit, p.redemption_limit_per_customer, c.id AS campaign_id
   FROM pools p JOIN campaigns c ON c.campaign = p.campaign
  WHERE p.id = ANY ($1::text[])
 `
@@ -632,6 +740,8 @@ func (q *Queries) PoolsByID(ctx context.Context, ids []string) ([]PoolsByIDRow, 
 			&i.Pool.ArchivedAt,
 			&i.Pool.IssueStart,
 			&i.Pool.IssueEnd,
+			&i.Pool.RedemptionLimit,
+			&i.Pool.RedemptionLimitPerCustomer,
 			&i.CampaignID,
 		); err != nil {
 			return nil, err

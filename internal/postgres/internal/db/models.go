@@ -17,6 +17,15 @@ type Batch struct {
 	Evidence    []byte
 }
 
+type Block struct {
+	Pool  int32
+	Lot   int32
+	Seq   int64
+	At    pgtype.Timestamptz
+	Actor string
+	Note  string
+}
+
 type Campaign struct {
 	Campaign  int32
 	ID        string
@@ -29,6 +38,25 @@ type Code struct {
 	Lot  int32
 	Seq  int64
 	Code string
+}
+
+type CodeHistory struct {
+	Entry     int64
+	Pool      int32
+	Lot       int32
+	Seq       int64
+	At        pgtype.Timestamptz
+	Actor     string
+	Action    string
+	Note      string
+	RequestID *string
+}
+
+type CodeUse struct {
+	Pool int32
+	Lot  int32
+	Seq  int64
+	Uses int64
 }
 
 type Crossing struct {
@@ -180,14 +208,17 @@ type Lot struct {
 	Moved         int64
 	Generator     pgtype.UUID
 	GenFrom       *int64
+	Withdrawn     int64
+	Blocked       int64
 }
 
 type LotChange struct {
-	Pool     int32
-	Lot      int32
-	Revision int64
-	Added    int64
-	Taken    int64
+	Pool      int32
+	Lot       int32
+	Revision  int64
+	Added     int64
+	Taken     int64
+	Withdrawn int64
 }
 
 type Notification struct {
@@ -222,35 +253,84 @@ type Partition struct {
 	NextOffset int64
 }
 
+type Pass struct {
+	Pool   int32
+	Lot    int32
+	Seq    int64
+	Passed int64
+	Since  *int64
+}
+
 type Pool struct {
-	Pool          int32
-	ID            string
-	Campaign      int32
-	Name          string
-	Description   string
-	ParameterName string
-	NotifyBelow   *int64
-	Notify        bool
-	MultiUse      bool
-	CheckIssued   bool
-	Validity      *string
-	Processing    string
-	State         string
-	Mode          string
-	GrantNo       int64
-	Revision      int64
-	Version       int64
-	CreatedAt     pgtype.Timestamptz
-	LaunchedAt    pgtype.Timestamptz
-	ArchivedAt    pgtype.Timestamptz
-	IssueStart    pgtype.Timestamptz
-	IssueEnd      pgtype.Timestamptz
+	Pool                       int32
+	ID                         string
+	Campaign                   int32
+	Name                       string
+	Description                string
+	ParameterName              string
+	NotifyBelow                *int64
+	Notify                     bool
+	MultiUse                   bool
+	CheckIssued                bool
+	Validity                   *string
+	Processing                 string
+	State                      string
+	Mode                       string
+	GrantNo                    int64
+	Revision                   int64
+	Version                    int64
+	CreatedAt                  pgtype.Timestamptz
+	LaunchedAt                 pgtype.Timestamptz
+	ArchivedAt                 pgtype.Timestamptz
+	IssueStart                 pgtype.Timestamptz
+	IssueEnd                   pgtype.Timestamptz
+	RedemptionLimit            *int64
+	RedemptionLimitPerCustomer *int64
 }
 
 type PoolsInUse struct {
 	Worker string
 	At     pgtype.Timestamptz
 	Pools  []int32
+}
+
+type Redemption struct {
+	Pool         int32
+	RedemptionID string
+	Code         string
+	Lot          *int32
+	Seq          *int64
+	CustomerID   *string
+	OrderID      *string
+	OccurredAt   pgtype.Timestamptz
+	Context      []byte
+	IssuedTo     *string
+	DecidedAt    pgtype.Timestamptz
+	Reason       int16
+	External     bool
+	Checked      bool
+	MultiUse     bool
+	RolledBackAt pgtype.Timestamptz
+	RolledBackBy *string
+}
+
+type RedemptionCount struct {
+	Pool     int32
+	Slot     int16
+	Redeemed int64
+}
+
+type RefusedRedemption struct {
+	PoolID       string
+	RedemptionID string
+	Content      []byte
+	Code         string
+	CustomerID   *string
+	OrderID      *string
+	OccurredAt   pgtype.Timestamptz
+	Context      []byte
+	DecidedAt    pgtype.Timestamptz
+	Reason       int16
 }
 
 type Replenishment struct {
@@ -309,4 +389,12 @@ type Subscription struct {
 	Campaign  *int32
 	Pool      *int32
 	CreatedAt pgtype.Timestamptz
+}
+
+type Withdrawn struct {
+	Pool int32
+	Lot  int32
+	Seq  int64
+	Why  string
+	At   pgtype.Timestamptz
 }

@@ -155,26 +155,30 @@ func (q *Queries) CreateCampaign(ctx context.Context, arg CreateCampaignParams) 
 
 const CreatePool = `-- name: CreatePool :exec
 INSERT INTO pools (id, campaign, name, description, parameter_name, notify_below, notify,
-                   multi_use, check_issued, validity, processing, issue_start, issue_end, created_at)
+                   multi_use, check_issued, validity, processing, issue_start, issue_end,
+                   redemption_limit, redemption_limit_per_customer, created_at)
 VALUES ($1, $2, $3, $4, $5, $6, $7,
-        $8, $9, $10, $11, $12, $13, $14)
+        $8, $9, $10, $11, $12, $13,
+        $14, $15, $16)
 `
 
 type CreatePoolParams struct {
-	ID            string
-	Campaign      int32
-	Name          string
-	Description   string
-	ParameterName string
-	NotifyBelow   *int64
-	Notify        bool
-	MultiUse      bool
-	CheckIssued   bool
-	Validity      *string
-	Processing    string
-	IssueStart    pgtype.Timestamptz
-	IssueEnd      pgtype.Timestamptz
-	CreatedAt     pgtype.Timestamptz
+	ID                         string
+	Campaign                   int32
+	Name                       string
+	Description                string
+	ParameterName              string
+	NotifyBelow                *int64
+	Notify                     bool
+	MultiUse                   bool
+	CheckIssued                bool
+	Validity                   *string
+	Processing                 string
+	IssueStart                 pgtype.Timestamptz
+	IssueEnd                   pgtype.Timestamptz
+	RedemptionLimit            *int64
+	RedemptionLimitPerCustomer *int64
+	CreatedAt                  pgtype.Timestamptz
 }
 
 func (q *Queries) CreatePool(ctx context.Context, arg CreatePoolParams) error {
@@ -192,6 +196,8 @@ func (q *Queries) CreatePool(ctx context.Context, arg CreatePoolParams) error {
 		arg.Processing,
 		arg.IssueStart,
 		arg.IssueEnd,
+		arg.RedemptionLimit,
+		arg.RedemptionLimitPerCustomer,
 		arg.CreatedAt,
 	)
 	return err
@@ -337,7 +343,7 @@ func (q *Queries) LockPool(ctx context.Context, id string) (int32, error) {
 }
 
 const PoolByID = `-- name: PoolByID :one
-SELECT p.pool, p.id, p.campaign, p.name, p.description, p.parameter_name, p.notify_below, p.notify, p.multi_use, p.check_issued, p.validity, p.processing, p.state, p.mode, p.grant_no, p.revision, p.version, p.created_at, p.launched_at, p.archived_at, p.issue_start, p.issue_end, c.id AS campaign_id,
+SELECT p.pool, p.id, p.campaign, p.name, p.description, p.parameter_name, p.notify_below, p.notify, p.multi_use, p.check_issued, p.validity, p.processing, p.state, p.mode, p.grant_no, p.revision, p.version, p.created_at, p.launched_at, p.archived_at, p.issue_start, p.issue_end, p.redemption_limit, p.redemption_limit_per_customer, c.id AS campaign_id,
        (SELECT to_jsonb(r) FROM replenishments r WHERE r.pool = p.pool)::jsonb AS replenish
   FROM pools p JOIN campaigns c ON c.campaign = p.campaign
  WHERE p.id = $1
@@ -375,6 +381,8 @@ func (q *Queries) PoolByID(ctx context.Context, id string) (PoolByIDRow, error) 
 		&i.Pool.ArchivedAt,
 		&i.Pool.IssueStart,
 		&i.Pool.IssueEnd,
+		&i.Pool.RedemptionLimit,
+		&i.Pool.RedemptionLimitPerCustomer,
 		&i.CampaignID,
 		&i.Replenish,
 	)
@@ -382,7 +390,7 @@ func (q *Queries) PoolByID(ctx context.Context, id string) (PoolByIDRow, error) 
 }
 
 const PoolsAfter = `-- name: PoolsAfter :many
-SELECT p.pool, p.id, p.campaign, p.name, p.description, p.parameter_name, p.notify_below, p.notify, p.multi_use, p.check_issued, p.validity, p.processing, p.state, p.mode, p.grant_no, p.revision, p.version, p.created_at, p.launched_at, p.archived_at, p.issue_start, p.issue_end, c.id AS campaign_id,
+SELECT p.pool, p.id, p.campaign, p.name, p.description, p.parameter_name, p.notify_below, p.notify, p.multi_use, p.check_issued, p.validity, p.processing, p.state, p.mode, p.grant_no, p.revision, p.version, p.created_at, p.launched_at, p.archived_at, p.issue_start, p.issue_end, p.redemption_limit, p.redemption_limit_per_customer, c.id AS campaign_id,
        (SELECT to_jsonb(r) FROM replenishments r WHERE r.pool = p.pool)::jsonb AS replenish
   FROM pools p JOIN campaigns c ON c.campaign = p.campaign
  WHERE p.id > $1
@@ -446,6 +454,8 @@ func (q *Queries) PoolsAfter(ctx context.Context, arg PoolsAfterParams) ([]Pools
 			&i.Pool.ArchivedAt,
 			&i.Pool.IssueStart,
 			&i.Pool.IssueEnd,
+			&i.Pool.RedemptionLimit,
+			&i.Pool.RedemptionLimitPerCustomer,
 			&i.CampaignID,
 			&i.Replenish,
 		); err != nil {
@@ -478,25 +488,28 @@ UPDATE pools
    SET id = $1, campaign = $2, name = $3, description = $4,
        parameter_name = $5, notify_below = $6, notify = $7,
        multi_use = $8, check_issued = $9, validity = $10,
-       processing = $11, issue_start = $12, issue_end = $13, version = version + 1
- WHERE pool = $14
+       processing = $11, issue_start = $12, issue_end = $13,
+       redemption_limit = $14, redemption_limit_per_customer = $15, version = version + 1
+ WHERE pool = $16
 `
 
 type SetPoolParams struct {
-	ID            string
-	Campaign      int32
-	Name          string
-	Description   string
-	ParameterName string
-	NotifyBelow   *int64
-	Notify        bool
-	MultiUse      bool
-	CheckIssued   bool
-	Validity      *string
-	Processing    string
-	IssueStart    pgtype.Timestamptz
-	IssueEnd      pgtype.Timestamptz
-	Pool          int32
+	ID                         string
+	Campaign                   int32
+	Name                       string
+	Description                string
+	ParameterName              string
+	NotifyBelow                *int64
+	Notify                     bool
+	MultiUse                   bool
+	CheckIssued                bool
+	Validity                   *string
+	Processing                 string
+	IssueStart                 pgtype.Timestamptz
+	IssueEnd                   pgtype.Timestamptz
+	RedemptionLimit            *int64
+	RedemptionLimitPerCustomer *int64
+	Pool                       int32
 }
 
 func (q *Queries) SetPool(ctx context.Context, arg SetPoolParams) error {
@@ -514,6 +527,8 @@ func (q *Queries) SetPool(ctx context.Context, arg SetPoolParams) error {
 		arg.Processing,
 		arg.IssueStart,
 		arg.IssueEnd,
+		arg.RedemptionLimit,
+		arg.RedemptionLimitPerCustomer,
 		arg.Pool,
 	)
 	return err
@@ -546,8 +561,9 @@ SELECT pg_advisory_xact_lock(hashtextextended(n.name, 0))
 
 // Campaigns and pools as staff see them. Locks in the order: names, campaign,
 // pool, its runs; what a lock guards is read in a later statement.
-// Whoever makes, renames, launches or removes a pool holds its name alone;
-// who has not found a name holds it shared before saying so.
+// Whoever makes, edits, launches, archives or removes a pool holds its name alone;
+// who has not found a name holds it shared before saying so, and so does who judges
+// redemptions by the pool's settings.
 func (q *Queries) TakeNames(ctx context.Context, names []string) error {
 	_, err := q.db.Exec(ctx, TakeNames, names)
 	return err

@@ -17,7 +17,7 @@ SELECT c.lot::int AS lot, c.seq::bigint AS seq, c.code::text AS code,
        c.available_from::timestamptz AS available_from, c.available_till::timestamptz AS available_till,
        c.times::bigint AS times, coalesce(c.request_id, '')::text AS request_id, coalesce(c.customer_id, '')::text AS customer_id,
        c.issued_at::timestamptz AS issued_at, c.valid_from::timestamptz AS valid_from, c.valid_until::timestamptz AS valid_until,
-       statement_timestamp()::timestamptz AS asked_at
+       coalesce(c.withheld, '')::text AS withheld, statement_timestamp()::timestamptz AS asked_at
   FROM codes_after($1::int, $2::boolean, $3::int, $4::bigint, $5::int) AS c
 `
 
@@ -43,6 +43,7 @@ type CodesAfterRow struct {
 	IssuedAt      pgtype.Timestamptz
 	ValidFrom     pgtype.Timestamptz
 	ValidUntil    pgtype.Timestamptz
+	Withheld      string
 	AskedAt       pgtype.Timestamptz
 }
 
@@ -76,6 +77,7 @@ func (q *Queries) CodesAfter(ctx context.Context, arg CodesAfterParams) ([]Codes
 			&i.IssuedAt,
 			&i.ValidFrom,
 			&i.ValidUntil,
+			&i.Withheld,
 			&i.AskedAt,
 		); err != nil {
 			return nil, err
@@ -89,13 +91,16 @@ func (q *Queries) CodesAfter(ctx context.Context, arg CodesAfterParams) ([]Codes
 }
 
 const FindCode = `-- name: FindCode :one
-SELECT c.seq, l.pool, l.lot, l.size, l.done, l.issue_start, l.issue_end, l.available_from, l.available_till, l.import, l.revision, l.created_at, l.moved, l.generator, l.gen_from,
+SELECT c.seq, l.pool, l.lot, l.size, l.done, l.issue_start, l.issue_end, l.available_from, l.available_till, l.import, l.revision, l.created_at, l.moved, l.generator, l.gen_from, l.withdrawn, l.blocked,
        coalesce(i.request_id, '') AS request_id, coalesce(i.customer_id, '') AS customer_id,
-       i.issued_at, i.valid_from, i.valid_until, statement_timestamp()::timestamptz AS asked_at
+       i.issued_at, i.valid_from, i.valid_until, statement_timestamp()::timestamptz AS asked_at,
+       coalesce(CASE WHEN b.seq IS NOT NULL THEN 'blocked' END, w.why, '')::text AS withheld
   FROM codes c
   JOIN lots l ON l.pool = c.pool AND l.lot = c.lot
   JOIN pools p ON p.pool = c.pool
   LEFT JOIN issuances i ON i.pool = c.pool AND i.lot = c.lot AND i.seq = c.seq AND NOT p.multi_use
+  LEFT JOIN blocks b ON b.pool = c.pool AND b.lot = c.lot AND b.seq = c.seq
+  LEFT JOIN withdrawn w ON w.pool = c.pool AND w.lot = c.lot AND w.seq = c.seq
  WHERE c.pool = $1 AND c.code = $2
 `
 
@@ -113,6 +118,7 @@ type FindCodeRow struct {
 	ValidFrom  pgtype.Timestamptz
 	ValidUntil pgtype.Timestamptz
 	AskedAt    pgtype.Timestamptz
+	Withheld   string
 }
 
 func (q *Queries) FindCode(ctx context.Context, arg FindCodeParams) (FindCodeRow, error) {
@@ -134,12 +140,15 @@ func (q *Queries) FindCode(ctx context.Context, arg FindCodeParams) (FindCodeRow
 		&i.Lot.Moved,
 		&i.Lot.Generator,
 		&i.Lot.GenFrom,
+		&i.Lot.Withdrawn,
+		&i.Lot.Blocked,
 		&i.RequestID,
 		&i.CustomerID,
 		&i.IssuedAt,
 		&i.ValidFrom,
 		&i.ValidUntil,
 		&i.AskedAt,
+		&i.Withheld,
 	)
 	return i, err
 }
@@ -150,7 +159,7 @@ SELECT c.lot::int AS lot, c.seq::bigint AS seq, coalesce(c.code, '')::text AS co
        c.available_from::timestamptz AS available_from, c.available_till::timestamptz AS available_till,
        c.times::bigint AS times, c.request_id::text AS request_id, c.customer_id::text AS customer_id,
        c.issued_at::timestamptz AS issued_at, c.valid_from::timestamptz AS valid_from, c.valid_until::timestamptz AS valid_until,
-       statement_timestamp()::timestamptz AS asked_at
+       coalesce(c.withheld, '')::text AS withheld, statement_timestamp()::timestamptz AS asked_at
   FROM issued_after($1::int, $2::int, $3::bigint, $4::int) AS c
 `
 
@@ -175,6 +184,7 @@ type IssuedAfterRow struct {
 	IssuedAt      pgtype.Timestamptz
 	ValidFrom     pgtype.Timestamptz
 	ValidUntil    pgtype.Timestamptz
+	Withheld      string
 	AskedAt       pgtype.Timestamptz
 }
 
@@ -206,6 +216,7 @@ func (q *Queries) IssuedAfter(ctx context.Context, arg IssuedAfterParams) ([]Iss
 			&i.IssuedAt,
 			&i.ValidFrom,
 			&i.ValidUntil,
+			&i.Withheld,
 			&i.AskedAt,
 		); err != nil {
 			return nil, err
@@ -225,18 +236,22 @@ WITH taken AS (
            sum(r.hi - r.next) FILTER (WHERE r.partition IS NOT NULL) AS held
       FROM runs r WHERE r.pool = $1 GROUP BY r.lot
 ), shelf AS (
-    SELECT l.size - l.moved AS size, l.done + coalesce(t.issued, 0) AS issued,
-           CASE WHEN p.multi_use THEN l.size - l.moved ELSE coalesce(t.unissued, 0) END AS unissued,
+    SELECT l.size - l.moved AS size, l.withdrawn + l.blocked AS withdrawn,
+           l.done + coalesce(t.issued, 0) - CASE WHEN o.lot IS NULL THEN 0 ELSE passed_over(l.pool, l.lot) END AS issued,
+           CASE WHEN p.multi_use THEN l.size - l.moved - l.blocked ELSE coalesce(t.unissued, 0) END AS unissued,
            CASE WHEN p.multi_use THEN 0 ELSE coalesce(t.held, 0) END AS held,
            coalesce(least(l.issue_end, p.issue_end, l.available_till) <= statement_timestamp(), false) AS expired,
            coalesce(greatest(l.issue_start, p.issue_start) > statement_timestamp(), false) AS scheduled
       FROM lots l
       JOIN pools p ON p.pool = l.pool
       LEFT JOIN taken t ON t.lot = l.lot
+      LEFT JOIN (SELECT DISTINCT s.lot FROM passes s WHERE s.pool = $1) o ON o.lot = l.lot
      WHERE l.pool = $1
 )
 SELECT coalesce(sum(s.size), 0)::bigint AS total,
        coalesce(sum(s.issued), 0)::bigint AS issued,
+       coalesce(sum(s.withdrawn), 0)::bigint AS withdrawn,
+       (SELECT coalesce(sum(n.redeemed), 0) FROM redemption_counts n WHERE n.pool = $1)::bigint AS redeemed,
        coalesce(sum(s.unissued) FILTER (WHERE s.expired), 0)::bigint AS expired,
        coalesce(sum(s.unissued) FILTER (WHERE s.scheduled AND NOT s.expired), 0)::bigint AS scheduled,
        coalesce(sum(s.unissued) FILTER (WHERE NOT s.scheduled AND NOT s.expired), 0)::bigint AS available,
@@ -248,6 +263,8 @@ SELECT coalesce(sum(s.size), 0)::bigint AS total,
 type StockRow struct {
 	Total     int64
 	Issued    int64
+	Withdrawn int64
+	Redeemed  int64
 	Expired   int64
 	Scheduled int64
 	Available int64
@@ -257,7 +274,8 @@ type StockRow struct {
 
 // What is left and what became of it.
 // One statement, so that all figures are of one moment. A code of a multi-use
-// pool is never used up: its figures count codes, issued counts issuances. A code's
+// pool is never used up: its figures count codes, issued counts issuances, and what
+// of its ordinals was passed over was not issued. A code's
 // window is what the pool's leaves of its lot's; least and greatest pass over null.
 func (q *Queries) Stock(ctx context.Context, pool int32) (StockRow, error) {
 	row := q.db.QueryRow(ctx, Stock, pool)
@@ -265,6 +283,8 @@ func (q *Queries) Stock(ctx context.Context, pool int32) (StockRow, error) {
 	err := row.Scan(
 		&i.Total,
 		&i.Issued,
+		&i.Withdrawn,
+		&i.Redeemed,
 		&i.Expired,
 		&i.Scheduled,
 		&i.Available,
@@ -272,4 +292,82 @@ func (q *Queries) Stock(ctx context.Context, pool int32) (StockRow, error) {
 		&i.AskedAt,
 	)
 	return i, err
+}
+
+const WithheldAfter = `-- name: WithheldAfter :many
+SELECT c.lot::int AS lot, c.seq::bigint AS seq, coalesce(c.code, '')::text AS code,
+       c.issue_start::timestamptz AS issue_start, c.issue_end::timestamptz AS issue_end,
+       c.available_from::timestamptz AS available_from, c.available_till::timestamptz AS available_till,
+       c.times::bigint AS times, coalesce(c.request_id, '')::text AS request_id, coalesce(c.customer_id, '')::text AS customer_id,
+       c.issued_at::timestamptz AS issued_at, c.valid_from::timestamptz AS valid_from, c.valid_until::timestamptz AS valid_until,
+       coalesce(c.withheld, '')::text AS withheld, statement_timestamp()::timestamptz AS asked_at
+  FROM withheld_after($1::int, $2::boolean, $3::int, $4::bigint, $5::int) AS c
+`
+
+type WithheldAfterParams struct {
+	Pool     int32
+	MultiUse bool
+	Lot      int32
+	Seq      int64
+	AtMost   int32
+}
+
+type WithheldAfterRow struct {
+	Lot           int32
+	Seq           int64
+	Code          string
+	IssueStart    pgtype.Timestamptz
+	IssueEnd      pgtype.Timestamptz
+	AvailableFrom pgtype.Timestamptz
+	AvailableTill pgtype.Timestamptz
+	Times         int64
+	RequestID     string
+	CustomerID    string
+	IssuedAt      pgtype.Timestamptz
+	ValidFrom     pgtype.Timestamptz
+	ValidUntil    pgtype.Timestamptz
+	Withheld      string
+	AskedAt       pgtype.Timestamptz
+}
+
+func (q *Queries) WithheldAfter(ctx context.Context, arg WithheldAfterParams) ([]WithheldAfterRow, error) {
+	rows, err := q.db.Query(ctx, WithheldAfter,
+		arg.Pool,
+		arg.MultiUse,
+		arg.Lot,
+		arg.Seq,
+		arg.AtMost,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []WithheldAfterRow
+	for rows.Next() {
+		var i WithheldAfterRow
+		if err := rows.Scan(
+			&i.Lot,
+			&i.Seq,
+			&i.Code,
+			&i.IssueStart,
+			&i.IssueEnd,
+			&i.AvailableFrom,
+			&i.AvailableTill,
+			&i.Times,
+			&i.RequestID,
+			&i.CustomerID,
+			&i.IssuedAt,
+			&i.ValidFrom,
+			&i.ValidUntil,
+			&i.Withheld,
+			&i.AskedAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }

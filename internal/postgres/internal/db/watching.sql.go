@@ -104,7 +104,7 @@ func (q *Queries) LockWatch(ctx context.Context, pool int32) (StockWatch, error)
 }
 
 const LookAt = `-- name: LookAt :many
-SELECT w.pool, w.state, w.low_no, w.told_low, w.told_out, w.seen_left, w.sample_at, w.samples, p.pool, p.id, p.campaign, p.name, p.description, p.parameter_name, p.notify_below, p.notify, p.multi_use, p.check_issued, p.validity, p.processing, p.state, p.mode, p.grant_no, p.revision, p.version, p.created_at, p.launched_at, p.archived_at, p.issue_start, p.issue_end, s.codes_left::bigint AS codes_left, s.runs::bigint AS runs, clock_timestamp()::timestamptz AS at
+SELECT w.pool, w.state, w.low_no, w.told_low, w.told_out, w.seen_left, w.sample_at, w.samples, p.pool, p.id, p.campaign, p.name, p.description, p.parameter_name, p.notify_below, p.notify, p.multi_use, p.check_issued, p.validity, p.processing, p.state, p.mode, p.grant_no, p.revision, p.version, p.created_at, p.launched_at, p.archived_at, p.issue_start, p.issue_end, p.redemption_limit, p.redemption_limit_per_customer, s.codes_left::bigint AS codes_left, s.runs::bigint AS runs, clock_timestamp()::timestamptz AS at
   FROM watched_stock($1::int[]) s
   JOIN pools p ON p.pool = s.pool
   JOIN stock_watch w ON w.pool = s.pool
@@ -159,6 +159,8 @@ func (q *Queries) LookAt(ctx context.Context, pools []int32) ([]LookAtRow, error
 			&i.Pool.ArchivedAt,
 			&i.Pool.IssueStart,
 			&i.Pool.IssueEnd,
+			&i.Pool.RedemptionLimit,
+			&i.Pool.RedemptionLimitPerCustomer,
 			&i.CodesLeft,
 			&i.Runs,
 			&i.At,
@@ -221,7 +223,7 @@ func (q *Queries) SetWatch(ctx context.Context, arg SetWatchParams) error {
 }
 
 const StockToJudge = `-- name: StockToJudge :one
-SELECT p.pool, p.id, p.campaign, p.name, p.description, p.parameter_name, p.notify_below, p.notify, p.multi_use, p.check_issued, p.validity, p.processing, p.state, p.mode, p.grant_no, p.revision, p.version, p.created_at, p.launched_at, p.archived_at, p.issue_start, p.issue_end, c.id AS campaign_id, c.name AS campaign_name, s.codes_left::bigint AS codes_left, codes_issued(p.pool)::bigint AS issued,
+SELECT p.pool, p.id, p.campaign, p.name, p.description, p.parameter_name, p.notify_below, p.notify, p.multi_use, p.check_issued, p.validity, p.processing, p.state, p.mode, p.grant_no, p.revision, p.version, p.created_at, p.launched_at, p.archived_at, p.issue_start, p.issue_end, p.redemption_limit, p.redemption_limit_per_customer, c.id AS campaign_id, c.name AS campaign_name, s.codes_left::bigint AS codes_left, codes_issued(p.pool)::bigint AS issued,
        clock_timestamp()::timestamptz AS at
   FROM watched_stock(ARRAY[$1::int]) s
   JOIN pools p ON p.pool = s.pool
@@ -263,6 +265,8 @@ func (q *Queries) StockToJudge(ctx context.Context, pool int32) (StockToJudgeRow
 		&i.Pool.ArchivedAt,
 		&i.Pool.IssueStart,
 		&i.Pool.IssueEnd,
+		&i.Pool.RedemptionLimit,
+		&i.Pool.RedemptionLimitPerCustomer,
 		&i.CampaignID,
 		&i.CampaignName,
 		&i.CodesLeft,
