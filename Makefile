@@ -38,8 +38,8 @@ test-kafka: ## run the tests that talk to Kafka on a real one (needs Java 17 and
 	PROMOPOOL_TEST_KAFKA=real go test -count=1 -p 1 -timeout 20m $(KAFKA_TESTS)
 
 .PHONY: test-live
-test-live: ## uploads, kills and moves in a live pool at full size, with figures (12 minutes)
-	PROMOPOOL_TEST_LIVE=full go test -count=1 -timeout 30m -v -run 'TestUploadLive|TestMoveLive' ./internal/e2e
+test-live: ## uploads, moves, kills and notices in a live pool at full size, with figures (25 minutes)
+	PROMOPOOL_TEST_LIVE=full go test -count=1 -timeout 45m -v -run 'TestUploadLive|TestMoveLive|TestNotices|TestWatchCost' ./internal/e2e
 	go test -count=1 -timeout 30m -v -run 'TestImportKilled' ./internal/importing -killed-rows 1000000 -kills 20
 
 # Of SEED and EXAMPLES, and what it does, schemas/fuzz/run tells.
