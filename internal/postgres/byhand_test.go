@@ -19,6 +19,7 @@ import (
 // partitions take others ahead and issue them, in any order, and holds all of it
 // against a plain list of codes.
 func TestTakenOut(t *testing.T) {
+	t.Parallel()
 	d := newDesk(t)
 	runs, outOfBuffers := 0, 0
 	rapid.Check(t, func(t *rapid.T) {
