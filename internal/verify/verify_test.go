@@ -221,7 +221,7 @@ func TestBroken(t *testing.T) {
 			w.exec(`INSERT INTO runs (pool, lot, lo, next, hi, grant_no) VALUES ($1, $2, 198, 198, 199, 0)`, w.summer.Key, lot)
 			w.exec(`INSERT INTO issuances (pool, lot, seq, issued_at, valid_from, request_id, customer_id)
 				SELECT $1, $2, CASE n WHEN 2 THEN 3 ELSE n END, $3, $3, 'p-' || n, 'c' FROM generate_series(2, 197, 3) n`, w.summer.Key, lot, w.now)
-			w.exec(`INSERT INTO unlisted (at, pools, lots, firsts, counts) VALUES ($3, ARRAY[$1::int], ARRAY[$2::int], ARRAY[0], ARRAY[200])`, w.summer.Key, lot, w.now)
+			w.exec("INSERT INTO customer_codes (volume, customer_id, issued_at, pool, lot, seq) SELECT 1, customer_id, issued_at, pool, lot, seq FROM issuances WHERE pool = $1 AND lot = $2", w.summer.Key, lot)
 		}, []string{"6 stretch"}},
 		{"HolderUnknown", func(w *world) {
 			w.exec("UPDATE runs SET partition = 999 WHERE pool = $1 AND partition IS NOT NULL", w.summer.Key)
