@@ -49,7 +49,7 @@ type Topics interface {
 const (
 	// piece is how many rows are erased in a transaction: each of the codes is locked,
 	// and PostgreSQL has room for some thousand locks.
-	piece = 500
+	piece = 200
 	// patience is how long whoever asks for an erasure waits for it.
 	patience = 10 * time.Second
 	// settled is how often is looked whether all is published.

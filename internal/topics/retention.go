@@ -2,6 +2,7 @@ package topics
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"strconv"
@@ -73,7 +74,7 @@ func Passed(ctx context.Context, client *kafka.Client, group, topic string, ends
 		all[p] = p
 	}
 	res, err := client.OffsetFetch(ctx, &kafka.OffsetFetchRequest{GroupID: group, Topics: map[string][]int{topic: all}})
-	if err == nil {
+	if err == nil && !errors.Is(res.Error, kafka.GroupIdNotFound) { // that has done nothing yet
 		err = res.Error
 	}
 	if err != nil {
