@@ -167,7 +167,7 @@ func TestErasedAndReplayed(t *testing.T) {
 	w.Draft("draft")
 	first, second := w.Serve(), w.Serve()
 
-	const gone, order = "gone-4711", "order-4711"
+	const gone, order = "gone-quux", "order-quux"
 	var asks []ask
 	for i := range 40 {
 		asks = append(asks, ask{pool: "p", request: fmt.Sprint("g-", i), customer: gone}, ask{pool: "p", request: fmt.Sprint("s-", i), customer: fmt.Sprint("stays-", i%5)})
@@ -251,7 +251,7 @@ func TestErasedAndReplayed(t *testing.T) {
 		}
 		hushed := 0
 		for _, s := range after {
-			if text := s.key + s.value; strings.Contains(text, "4711") {
+			if text := s.key + s.value; strings.Contains(text, "quux") {
 				t.Errorf("named in %+v", s)
 			}
 			if strings.Contains(s.value, `"erased:`) {
@@ -270,7 +270,7 @@ func TestErasedAndReplayed(t *testing.T) {
 		}
 	}
 	for _, n := range []*node{first, second} {
-		if text := n.log.String() + n.get("/metrics"); strings.Contains(text, "4711") || strings.Contains(text, "erased:") {
+		if text := n.log.String() + n.get("/metrics"); strings.Contains(text, "quux") || strings.Contains(text, "erased:") {
 			t.Error("the customer is in a log or a metric")
 		}
 	}
@@ -297,7 +297,7 @@ func TestEraseLive(t *testing.T) {
 	w.exec(`WITH r AS (UPDATE runs SET next = hi WHERE pool = (SELECT pool FROM pools WHERE id = 'big') RETURNING pool, lot, hi),
 		u AS (INSERT INTO unlisted (at, pools, lots, firsts, counts) SELECT clock_timestamp(), ARRAY[pool], ARRAY[lot], ARRAY[0], ARRAY[hi] FROM r)
 		INSERT INTO issuances (pool, lot, seq, issued_at, valid_from, request_id, customer_id, context)
-		SELECT pool, lot, s, now(), now(), 'big-' || s, 'whale-4711', '{"who": "whale-4711"}' FROM r, generate_series(0, hi - 1) s`)
+		SELECT pool, lot, s, now(), now(), 'big-' || s, 'whale-quux', '{"who": "whale-quux"}' FROM r, generate_series(0, hi - 1) s`)
 	w.exec("VACUUM ANALYZE issuances")
 	node := w.Serve()
 	w.Serve()
@@ -311,7 +311,7 @@ func TestEraseLive(t *testing.T) {
 	before := time.Now()
 	<-time.After(time.Duration(sized(1, 20)) * time.Second)
 	from, used := time.Now(), w.processor()
-	e := node.Erase("whale-4711")
+	e := node.Erase("whale-quux")
 	till, now := time.Now(), w.processor()
 	s.Stop()
 	t.Logf("before: %v", s.between(before, from))
@@ -337,14 +337,14 @@ func TestErasureResumed(t *testing.T) {
 	doomed := w.Serve()
 	var asks []ask
 	for i := range 2_000 {
-		asks = append(asks, ask{pool: "p", request: fmt.Sprint("g-", i), customer: "gone-4711", key: fmt.Sprint(i)})
+		asks = append(asks, ask{pool: "p", request: fmt.Sprint("g-", i), customer: "gone-quux", key: fmt.Sprint(i)})
 	}
 	w.Send(asks...)
 	w.reader(w.names.Outcomes).Answers(len(asks), time.Minute)
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		req, err := http.NewRequestWithContext(t.Context(), http.MethodDelete, doomed.http+"/v1/customers/gone-4711", bytes.NewReader(nil))
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodDelete, doomed.http+"/v1/customers/gone-quux", bytes.NewReader(nil))
 		if err == nil {
 			if resp, err := http.DefaultClient.Do(req); err == nil {
 				resp.Body.Close()
@@ -367,7 +367,7 @@ func TestErasureResumed(t *testing.T) {
 			t.Fatal("it is not erased")
 		}
 	}
-	if where := w.named("4711"); len(where) > 0 {
+	if where := w.named("quux"); len(where) > 0 {
 		t.Errorf("still in %q", where)
 	}
 }

@@ -18,6 +18,7 @@ import (
 // and unblocks them, in any order: no blocked code is issued, how often each was
 // is told exactly, and none is left only when all are blocked.
 func TestPassedOver(t *testing.T) {
+	t.Parallel()
 	d := newDesk(t)
 	runs, issued, exhausted := 0, 0, 0
 	rapid.Check(t, func(t *rapid.T) {

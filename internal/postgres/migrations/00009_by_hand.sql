@@ -411,7 +411,8 @@ END $$;
 -- +goose StatementBegin
 -- As before; and from a multi-use lot with blocked codes only runs of which some
 -- can be issued, and more of them, so that as many can be as are wanted, at most
--- four times as many.
+-- four times as many. The pieces are written by their ctids, for the reason that
+-- tidy has.
 CREATE OR REPLACE FUNCTION refill(p_partition int, p_pool int, p_want bigint)
 RETURNS TABLE (lot int, lo bigint, next bigint, hi bigint, grant_no bigint) LANGUAGE plpgsql
 SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_bitmapscan = off SET jit = off
@@ -426,6 +427,7 @@ DECLARE
     share bigint;
     n bigint;
     have bigint := 0; -- codes of the pieces
+    f_tid tid[] := '{}';
     f_lot int[] := '{}';
     f_lo bigint[] := '{}';
     f_next bigint[] := '{}';
@@ -451,7 +453,7 @@ BEGIN
     END IF;
     at := clock_timestamp();
     FOR r IN
-        SELECT f.lot, f.lo, f.next, f.hi, f.issue_start, f.issue_end, f.available_till
+        SELECT f.ctid AS tid, f.lot, f.lo, f.next, f.hi, f.issue_start, f.issue_end, f.available_till
           FROM runs f
          WHERE f.pool = p_pool AND f.partition IS NULL AND f.next < f.hi
            AND f.issue_start <= at AND f.issue_end > at AND f.available_till > at
@@ -465,6 +467,7 @@ BEGIN
             n := (SELECT least(4 * n, n * l.size / (l.size - l.blocked)) FROM lots l WHERE l.pool = p_pool AND l.lot = r.lot);
         END IF;
         n := least(n, r.hi - r.next);
+        f_tid := f_tid || r.tid;
         f_lot := f_lot || r.lot;
         f_lo := f_lo || r.lo;
         f_next := f_next || r.next;
@@ -477,8 +480,8 @@ BEGIN
     END IF;
     UPDATE pools SET grant_no = pools.grant_no + 1 WHERE pool = p_pool RETURNING pools.grant_no INTO stamp;
     UPDATE runs SET partition = p_partition, hi = f.hi, grant_no = stamp
-      FROM unnest(f_lot, f_lo, f_hi) AS f(lot, lo, hi)
-     WHERE runs.pool = p_pool AND runs.lot = f.lot AND runs.lo = f.lo;
+      FROM unnest(f_tid, f_hi) AS f(tid, hi)
+     WHERE runs.ctid = f.tid;
     IF last.next + n < last.hi THEN
         INSERT INTO runs (pool, lot, lo, next, hi, partition, grant_no, issue_start, issue_end, available_till)
         VALUES (p_pool, last.lot, last.next + n, last.next + n, last.hi, NULL, stamp, last.issue_start, last.issue_end, last.available_till);
