@@ -38,8 +38,8 @@ test-kafka: ## run the tests that talk to Kafka on a real one (needs Java 17 and
 	PROMOPOOL_TEST_KAFKA=real go test -count=1 -p 1 -timeout 20m $(KAFKA_TESTS)
 
 .PHONY: test-live
-test-live: ## uploads, kills, moves and what is done by hand in a live pool at full size, with figures (14 minutes)
-	PROMOPOOL_TEST_LIVE=full go test -count=1 -timeout 30m -v -run 'TestUploadLive|TestMoveLive|TestByHandLive' ./internal/e2e
+test-live: ## everything that races in live pools, at full size, with figures (an hour)
+	PROMOPOOL_TEST_LIVE=full go test -count=1 -timeout 120m -v -run 'TestUploadLive|TestMoveLive|TestByHandLive|TestRedeemAtOnce|TestRedeemKilled|TestGuessing|TestNotices|TestWatchCost' ./internal/e2e
 	go test -count=1 -timeout 30m -v -run 'TestImportKilled' ./internal/importing -killed-rows 1000000 -kills 20
 
 # Of SEED and EXAMPLES, and what it does, schemas/fuzz/run tells.

@@ -26,15 +26,16 @@ var imports = map[string][]string{
 	"examples/workflow":  {},
 
 	"internal/cli": {"internal/app", "internal/bench", "internal/consumer", "internal/demo", "internal/devstack", "internal/domain", "internal/guesses", "internal/load", "internal/postgres", "internal/producer", "internal/tail", "internal/topics", "internal/verify"},
-	"internal/app": {"internal/consumer", "internal/domain", "internal/exporting", "internal/guesses", "internal/httpapi", "internal/importing", "internal/issuing", "internal/outbox", "internal/postgres", "internal/producer", "internal/redeeming", "internal/topics", "internal/watching"},
+	"internal/app": {"internal/consumer", "internal/customers", "internal/domain", "internal/exporting", "internal/guesses", "internal/httpapi", "internal/importing", "internal/issuing", "internal/outbox", "internal/postgres", "internal/producer", "internal/redeeming", "internal/topics", "internal/watching"},
 
 	"internal/consumer": {"internal/domain", "internal/issuing", "internal/producer", "internal/redeeming", "internal/topics"},
 	"internal/issuing":  {"internal/domain"},
 	"internal/domain":   {},
-	"internal/postgres": {"internal/domain", "internal/importing", "internal/issuing", "internal/postgres/internal/db", "internal/redeeming", "internal/watching"},
+	"internal/postgres": {"internal/customers", "internal/domain", "internal/importing", "internal/issuing", "internal/postgres/internal/db", "internal/redeeming", "internal/watching"},
 	"internal/producer": {"internal/domain", "internal/topics"},
 	"internal/topics":   {"internal/domain"},
 
+	"internal/customers": {"internal/domain"},
 	"internal/exporting": {"internal/domain", "internal/importing"},
 	"internal/guesses":   {"internal/domain"},
 	"internal/httpapi":   {"internal/domain", "internal/guesses"},
@@ -84,7 +85,7 @@ var owners = map[string][]string{
 	"github.com/spf13/cobra":                     {"internal/cli"},
 	"github.com/spf13/pflag":                     {"internal/cli"},
 	"github.com/rs/zerolog": {
-		"internal/app", "internal/bench", "internal/cli", "internal/consumer", "internal/demo", "internal/devstack", "internal/guesses", "internal/httpapi", "internal/importing", "internal/issuing", "internal/outbox", "internal/producer", "internal/watching",
+		"internal/app", "internal/bench", "internal/cli", "internal/consumer", "internal/customers", "internal/demo", "internal/devstack", "internal/guesses", "internal/httpapi", "internal/importing", "internal/issuing", "internal/outbox", "internal/producer", "internal/watching",
 	},
 	"testing": {"internal/kafkatest", "internal/pgtest"},
 }

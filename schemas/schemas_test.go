@@ -346,6 +346,15 @@ func TestExampleOutcomes(t *testing.T) {
 		Code: "SUMMER-7KQ2-M9XD", RequestID: r.RequestID, CustomerID: r.CustomerID, Context: r.Context,
 		IssuedAt: at, ValidFrom: july, ValidUntil: july.AddDate(0, 0, 30),
 	}))
+	erased := domain.NewPseudonyms(bytes.Repeat([]byte{1}, 32)).Customer(r.CustomerID)
+	wantSame(t, "examples/code.issued.erased.json", domain.AppendIssued(nil, &domain.Issuance{
+		Pool: &domain.Pool{ID: r.PoolID, CampaignID: "summer", ParameterName: "promo_code"},
+		Code: "SUMMER-7KQ2-M9XD", RequestID: r.RequestID, CustomerID: erased,
+		IssuedAt: at, ValidFrom: july, ValidUntil: july.AddDate(0, 0, 30),
+	}))
+	wantSame(t, "examples/code.rejected.erased.json", domain.AppendRejected(nil, &domain.Outcome{
+		Request: &r, Verdict: domain.Rejected, Reason: domain.PoolExhausted, DecidedAt: at, Alias: erased,
+	}))
 	r.Context = nil
 	wantSame(t, "examples/code.rejected.json", domain.AppendRejected(nil, &domain.Outcome{
 		Request: &r, Verdict: domain.Rejected, Reason: domain.PoolExhausted, DecidedAt: at,

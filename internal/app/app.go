@@ -22,6 +22,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"promopool/internal/consumer"
+	"promopool/internal/customers"
 	"promopool/internal/domain"
 	"promopool/internal/exporting"
 	"promopool/internal/guesses"
@@ -37,8 +38,8 @@ import (
 )
 
 const (
-	// connections to PostgreSQL: four transactions at a time, refills, imports,
-	// and the HTTP interface.
+	// connections to PostgreSQL: four transactions of issuing at a time and four
+	// of redeeming, refills, imports, and the HTTP interface.
 	connections = 16
 	// fetchBytes is what one fetch of a partition brings at most: a batch of
 	// about 1,500 requests. Larger batches hold locks longer and gain nothing.
@@ -170,6 +171,7 @@ func Run(ctx context.Context, c Config, ready func(httpAddr string)) error {
 		Redeemer:    redeemer,
 		Outcomes:    producer.NewRedemptions(publisher, names.RedemptionOutcomes, described[names.RedemptionOutcomes].Partitions, asked.Stream, asked.Partitions),
 		DeadLetters: producer.NewDeadLetters(publisher, names.DeadLetters, described[names.DeadLetters].Partitions, names.RedemptionRequests, asked.Stream),
+		Told:        consumer.NewTold(client, asked, described[names.RedemptionOutcomes], store),
 		Health:      health, Stop: stop, Metrics: ofGroup(names.RedeemingGroup), Log: log,
 	}
 	redeemers := consumer.NewGroup(client, c.Kafka, names.RedeemingGroup, names.RedemptionRequests, consumer.DefaultStall, health, log, registry)
@@ -185,12 +187,18 @@ func Run(ctx context.Context, c Config, ready func(httpAddr string)) error {
 	numbers := consumer.NewNumbers(client, []topics.Topic{described[names.PoolEvents], described[names.Notifications]},
 		[]topics.Topic{described[names.Outcomes], described[names.RedemptionOutcomes]})
 	carrier := gated{store: store, numbers: numbers, log: log.With().Str("component", "outbox").Logger(), work: events.Run}
+	if err := redemptions.Told.Look(starting, -1); err != nil {
+		return err
+	}
 	if err := carrier.look(starting); err != nil && !errors.Is(err, errBehind) { // else readyz says so
 		return err
 	}
 	watcher := watching.New(store, events.Wake, log, registry)
+	lister := customers.NewLister(store, log, registry)
+	eraser := customers.NewEraser(store, customerTopics{client, names}, log, registry)
 	server := httpapi.Server(httpapi.New(httpapi.Deps{
 		Campaigns: store, Pools: store, Staffing: store, Stocks: store, Exports: exporting.New(store), Generating: store, ByHand: store,
+		Customers: store, Erasing: eraser,
 		Redeeming: redeemer, Guesses: guesses.New(c.GuessLimits, log, registry), Metrics: registry, Log: log,
 		Told:         events.Wake,
 		ImportRoutes: httpapi.ImportRoutes(intake, store, log),
@@ -206,6 +214,8 @@ func Run(ctx context.Context, c Config, ready func(httpAddr string)) error {
 	parts.Go(func() error { return lead(inner, store, "outbox", worker, log, carrier.Run) })
 	parts.Go(func() error { return lead(inner, store, "watch", worker, log, watcher.Run) })
 	parts.Go(func() error { return watching.Report(inner, store, worker, issuer.Touched, log) })
+	parts.Go(func() error { return lead(inner, store, "customer lists", worker, log, lister.Run) })
+	parts.Go(func() error { return lead(inner, store, "erasures", worker, log, eraser.Run) })
 	parts.Go(func() error { return serve(inner, server, listener) })
 	if ready != nil {
 		ready(listener.Addr().String())

@@ -108,7 +108,7 @@ the pools, campaigns and imports of the server.`,
 		{"pools", "Pools and what is in them:", []*cobra.Command{
 			p.campaignCommand(), p.poolCommand(),
 			p.importCommand(), p.importsCommand(), p.generateCommand(), p.spaceCommand(), p.replenishCommand(),
-			p.launchCommand(), p.stockCommand(), p.codeCommand(), p.issueCommand(), p.issuanceCommand(), p.redemptionCommand(), p.staffCommand(),
+			p.launchCommand(), p.stockCommand(), p.codeCommand(), p.issueCommand(), p.issuanceCommand(), p.redemptionCommand(), p.customerCommand(), p.staffCommand(),
 		}},
 		{"events", "Events, proof and figures:", []*cobra.Command{p.requestCommand(), p.redeemCommand(), p.tailCommand(), p.verifyCommand(), p.benchCommand()}},
 		{"terminal", "At the terminal:", nil},

@@ -29,13 +29,14 @@ import (
 // counter is a terminal at which staff work with a server that is real but for
 // the process around it.
 type counter struct {
-	t   *testing.T
-	url string // of the database
+	t     *testing.T
+	url   string // of the database
+	clerk *clerk
 }
 
 func newCounter(t *testing.T) *counter {
 	t.Helper()
-	c := &counter{t: t, url: pgtest.Database(t, postgres.Migrate)}
+	c := &counter{t: t, url: pgtest.Database(t, postgres.Migrate), clerk: &clerk{}}
 	store, err := postgres.Open(t.Context(), c.url, "test", 8)
 	if err != nil {
 		t.Fatal(err)
@@ -54,7 +55,7 @@ func newCounter(t *testing.T) *counter {
 	intake := importing.NewIntake(store, 1<<20, runner.Wake)
 	intake.Keep = time.Hour
 	server := httptest.NewServer(httpapi.New(httpapi.Deps{
-		Campaigns: store, Staffing: store, Pools: store, Stocks: store, Exports: exporting.New(store), Generating: store, ByHand: store,
+		Campaigns: store, Staffing: store, Pools: store, Stocks: store, Exports: exporting.New(store), Generating: store, ByHand: store, Customers: store, Erasing: c.clerk,
 		Metrics: prometheus.NewRegistry(), Log: zerolog.Nop(),
 		ImportRoutes: httpapi.ImportRoutes(intake, store, zerolog.Nop()),
 	}))

@@ -66,6 +66,8 @@ var commands = map[string]string{
 	"PUT /v1/staff/{id}/subscriptions/{scope}":                 "staff subscribe anna pool:beach",
 	"DELETE /v1/staff/{id}/subscriptions/{scope}":              "staff unsubscribe anna pool:beach",
 	"GET /v1/staff/{id}/history":                               "staff history anna",
+	"GET /v1/customers/{id}/codes":                             "customer codes c-1",
+	"DELETE /v1/customers/{id}":                                "customer erase c-1 --yes --no-wait",
 }
 
 // notAsked are routes that programs ask, not people.
@@ -159,7 +161,7 @@ func TestAnswersForPrograms(t *testing.T) {
 	defer server.Close()
 	t.Setenv("PROMOPOOL_SERVER", server.URL)
 	c := &counter{t: t}
-	for _, line := range []string{"pool get beach", "launch beach", "imports show 1", "imports cancel 1", "issuance beach r", "code beach c", "code block beach c", "code redeem beach c", "redemption show beach r", "issue beach --request-id r --customer c", "space beach", "generate beach --count 1", "stock beach"} {
+	for _, line := range []string{"pool get beach", "launch beach", "imports show 1", "imports cancel 1", "issuance beach r", "code beach c", "code block beach c", "code redeem beach c", "redemption show beach r", "customer erase c --yes --no-wait", "issue beach --request-id r --customer c", "space beach", "generate beach --count 1", "stock beach"} {
 		out, _ := c.Run(done, append(words(line), "--json")...)
 		var tight bytes.Buffer
 		if err := json.Compact(&tight, []byte(out)); err != nil || tight.String() != answer {

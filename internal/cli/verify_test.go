@@ -65,7 +65,7 @@ func TestVerifyBroken(t *testing.T) {
 	var report struct {
 		Checks []struct{ Invariant, Violations int }
 	}
-	if err := json.Unmarshal([]byte(out), &report); err != nil || status != failed || len(report.Checks) != 10 || report.Checks[3].Violations != 1 {
+	if err := json.Unmarshal([]byte(out), &report); err != nil || status != failed || len(report.Checks) != 11 || report.Checks[3].Violations != 1 {
 		t.Errorf("status %d, report %+v, %v", status, report, err)
 	}
 	if status, out, _ := run("--database-url", "postgres://127.0.0.1:1/none"); status != misused || out != "" {

@@ -1,6 +1,9 @@
 package consumer
 
 import (
+	"bytes"
+	"encoding/json"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -98,4 +101,46 @@ func TestDecodeRedemptionMalformed(t *testing.T) {
 			}
 		})
 	}
+}
+
+// FuzzDecodeRedemption: what is decoded can be stored and told, and is decoded to
+// the same again; what is not is a defect with a name.
+func FuzzDecodeRedemption(f *testing.F) {
+	f.Add([]byte(asked(`,"customer_id":"anna","order_id":null,"occurred_at":"2026-07-01T12:00:00.5+02:00","context":{"a": [1e3,"\ud83d\ude00"]},"x":{}`)), false)
+	f.Add([]byte(`{"specversion":"1.0","type":"promopool.redemption.requested","id":"1","source":"/w","data":`+asked("")+`}`), true)
+	f.Add([]byte(asked(`,"occurred_at":"0000-01-01T00:00:00+23:00"`)), false)
+	f.Fuzz(func(t *testing.T, value []byte, structured bool) {
+		r := &Record{Value: value}
+		if structured {
+			r.Headers = structuredMode
+		}
+		got, m := DecodeRedemption(r)
+		again, m2 := DecodeRedemption(r)
+		if !cmp.Equal(got, again) || !cmp.Equal(m, m2) {
+			t.Fatalf("decoded twice, differently: %+v %+v, %+v %+v", got, m, again, m2)
+		}
+		if m != nil {
+			if !slices.Contains(Defects, m.Reason) || m.Detail == "" {
+				t.Fatalf("malformed: %+v", *m)
+			}
+			return
+		}
+		for name, id := range map[string]string{"redemption_id": got.RedemptionID, "pool_id": got.PoolID, "code": got.Code} {
+			if !domain.ValidEventID(id) {
+				t.Errorf("%s is %q", name, id)
+			}
+		}
+		for name, id := range map[string]string{"customer_id": got.CustomerID, "order_id": got.OrderID} {
+			if id != "" && !domain.ValidEventID(id) {
+				t.Errorf("%s is %q", name, id)
+			}
+		}
+		if got.Context != nil && (len(got.Context) > domain.MaxContextBytes || got.Context[0] != '{' || !json.Valid(got.Context) || !bytes.Contains(value, got.Context) && !structured) {
+			t.Errorf("context is %q", got.Context)
+		}
+		told := domain.Redemption{RedemptionRequest: got, Reason: domain.NoSuchPool, DecidedAt: time.Unix(0, 0)}
+		if event := told.Event(); !json.Valid(event.Value) {
+			t.Errorf("would be told as %s", event.Value)
+		}
+	})
 }

@@ -1,6 +1,7 @@
 package consumer
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -244,13 +245,23 @@ func (b *haul) take(outcomes []domain.Outcome, done int64) answered {
 			a.letters = append(a.letters, letter(r, o.Reason.String(), "The database refuses a value in this event."))
 			continue
 		}
-		a.answers = append(a.answers, producer.Answer{Outcome: o, Offset: r.Offset, Key: r.Key, Traceparent: Header(r, "traceparent")})
+		a.answers = append(a.answers, producer.Answer{
+			Outcome: o, Offset: r.Offset, Key: hushed(r.Key, o.Request.CustomerID, o.Alias), Traceparent: Header(r, "traceparent"),
+		})
 	}
 	for len(b.malformed) > 0 && b.malformed[0].Offset < done {
 		a.letters = append(a.letters, b.malformed[0])
 		b.malformed = b.malformed[1:]
 	}
 	return a
+}
+
+// hushed is the key of a delivery without the id of a customer who was erased.
+func hushed(key []byte, customer, alias string) []byte {
+	if alias != "" && bytes.Contains(key, []byte(customer)) {
+		return []byte(alias)
+	}
+	return key
 }
 
 // publish tells what is decided, in order, then lets the group's offset follow.

@@ -23,6 +23,7 @@ type Redemptions struct {
 	Redeemer    *redeeming.Redeemer
 	Outcomes    *producer.Redemptions
 	DeadLetters *producer.DeadLetters
+	Told        *Told
 	Health      *Health
 	Stop        context.CancelCauseFunc // ends the process
 	Metrics     *Metrics
@@ -44,6 +45,9 @@ func (r *Redemptions) Work(ctx context.Context, a Assignment) error {
 	defer cancel()
 	defer context.AfterFunc(ctx, func() { time.AfterFunc(grace, cancel) })()
 
+	if err := w.retry(ctx, "open", func() error { return r.Told.Look(ctx, a.Partition) }); err != nil {
+		return ignoreEnd(ctx, err)
+	}
 	for position := max(a.Offset, 0); ctx.Err() == nil; {
 		got, err := w.read(ctx, r.Fetcher, &position)
 		if err != nil {
@@ -75,8 +79,15 @@ func (w *till) batch(ctx context.Context, records []Record) error {
 
 	// Crash point R1: fetched, nothing judged. The records are read again.
 	var judged []domain.Judgement
+	lost := false
 	if err := w.retry(ctx, "commit", func() (err error) {
+		if lost { // whatever answers by now may be another database
+			if err := w.Told.Look(ctx, w.a.Partition); err != nil {
+				return err
+			}
+		}
 		judged, err = w.Redeemer.Redeem(ctx, asks...)
+		lost = err != nil
 		return err
 	}); err != nil {
 		return err
@@ -91,7 +102,13 @@ func (w *till) batch(ctx context.Context, records []Record) error {
 			letters = append(letters, letter(r, j.Reason.String(), j.Reason.Detail()))
 			continue
 		}
-		answers = append(answers, producer.Redeemed{Redemption: j.Redemption, Offset: r.Offset, Key: r.Key, Traceparent: Header(r, "traceparent")})
+		alias := ""
+		if asked := asks[i].CustomerID; j.CustomerID != asked && domain.IsPseudonym(j.CustomerID) {
+			alias = j.CustomerID
+		}
+		answers = append(answers, producer.Redeemed{
+			Redemption: j.Redemption, Offset: r.Offset, Key: hushed(r.Key, asks[i].CustomerID, alias), Traceparent: Header(r, "traceparent"),
+		})
 	}
 	start := time.Now()
 	if err := w.retry(ctx, stepPublish, func() error {

@@ -92,6 +92,7 @@ func (w *till) Send(wishes ...string) {
 // owner is one loop over the partition.
 type owner struct {
 	committed chan int64
+	health    *consumer.Health
 	stop      func() error
 }
 
@@ -101,15 +102,16 @@ func (w *till) Start(store redeeming.Store, offset int64) *owner {
 	w.t.Helper()
 	described, err := topics.Describe(w.t.Context(), w.client, w.names.RedemptionRequests)
 	w.must(err)
+	o := &owner{committed: make(chan int64, 1000), health: &consumer.Health{}}
 	r := &consumer.Redemptions{
 		Fetcher:     consumer.NewFetcher(w.client, w.names.RedemptionRequests, 1<<20).Of(described),
 		Redeemer:    redeeming.New(store, func() { w.t.Error("what is answered over Kafka was put into the outbox") }, prometheus.NewRegistry()),
 		Outcomes:    producer.NewRedemptions(w.out, w.names.RedemptionOutcomes, 1, described.Stream, 1),
 		DeadLetters: producer.NewDeadLetters(w.out, w.names.DeadLetters, 1, w.names.RedemptionRequests, described.Stream),
-		Health:      &consumer.Health{}, Stop: func(err error) { w.t.Error(err) }, Metrics: consumer.NewMetrics(prometheus.NewRegistry()), Log: zerolog.Nop(),
+		Told:        consumer.NewTold(w.client, described, topics.Topic{Name: w.names.RedemptionOutcomes, Partitions: 1}, w.store),
+		Health:      o.health, Stop: func(err error) { w.t.Error(err) }, Metrics: consumer.NewMetrics(prometheus.NewRegistry()), Log: zerolog.Nop(),
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	o := &owner{committed: make(chan int64, 1000)}
 	done := make(chan error, 1)
 	go func() {
 		done <- r.Work(ctx, consumer.Assignment{Offset: offset, Commit: func(offset int64) { o.committed <- offset }, Progress: func() {}})
@@ -298,5 +300,58 @@ func TestRedemptionsPoison(t *testing.T) {
 	letters := w.Heard(w.names.DeadLetters)
 	if len(letters) != 1 || letters[0].Headers["dl_reason"] != "poison" || letters[0].Headers["dl_offset"] != "2" {
 		t.Errorf("dead letters: %+v", letters)
+	}
+}
+
+// restored is a store in the place of which a backup answers after a failure.
+type restored struct {
+	redeeming.Store
+	restore func()
+	once    sync.Once
+}
+
+func (r *restored) Redeem(ctx context.Context, asks []redeeming.Ask) (judged []domain.Judgement, err error) {
+	r.once.Do(func() { r.restore(); err = errors.New("cut off") })
+	if err != nil {
+		return nil, err
+	}
+	return r.Store.Redeem(ctx, asks)
+}
+
+// TestRedemptionsBehind: a database that has forgotten a redemption redeems
+// nothing, whether it is so at the start or comes in the place of another; with
+// what it had forgotten, and the gate opened, it goes on.
+func TestRedemptionsBehind(t *testing.T) {
+	for _, running := range []bool{false, true} {
+		t.Run(fmt.Sprintf("Running=%t", running), func(t *testing.T) {
+			w := newTill(t)
+			w.Send("r-1 C1", "r-2 C1")
+			w.Until(w.Start(w.store, 0), 2)
+			exec := func(sql string) {
+				_, err := w.db.Exec(context.Background(), sql)
+				w.must(err)
+			}
+			exec("CREATE TABLE newer AS SELECT * FROM redemptions")
+			store := &restored{Store: w.store, restore: func() { exec("DELETE FROM redemptions") }}
+			if !running {
+				store.once.Do(store.restore)
+			}
+			w.Send("r-3 C1")
+			o := w.Start(store, 2)
+			for deadline := time.Now().Add(20 * time.Second); !strings.Contains(strings.Join(o.health.Problems(), "\n"), "gate"); time.Sleep(10 * time.Millisecond) {
+				if time.Now().After(deadline) {
+					t.Fatalf("the gate was not closed: %q", o.health.Problems())
+				}
+			}
+			if said := w.Heard(w.names.RedemptionOutcomes); len(said) != 2 {
+				t.Errorf("more was told: %+v", said)
+			}
+			exec("INSERT INTO redemptions SELECT * FROM newer")
+			exec("UPDATE service SET gate = NULL")
+			w.Until(o, 3)
+			if said := w.Heard(w.names.RedemptionOutcomes); len(said) != 3 || !strings.Contains(said[2].Value, "already_redeemed") {
+				t.Errorf("got %+v", said)
+			}
+		})
 	}
 }

@@ -51,6 +51,19 @@ type Outcome struct {
 	Issue     *Issuance // Issued and Repeated
 	Reason    Reason    // Rejected
 	DecidedAt time.Time // Rejected
+
+	// Alias is what a customer is called who was erased after the request; "": the
+	// answer says what the request does.
+	Alias string
+}
+
+// known is the answer to a request that has its code, be it erased meanwhile.
+func known(r *Request, issue *Issuance) Outcome {
+	o := Outcome{Request: r, Verdict: Repeated, Issue: issue}
+	if issue.CustomerID != r.CustomerID {
+		o.Alias = issue.CustomerID
+	}
+	return o
 }
 
 // Take is N ordinals used up at the head of a run: issued, but for those of blocked
@@ -163,8 +176,8 @@ func (a *assigner) decide(r *Request, shelves map[string]*Shelf) Outcome {
 		issue = a.fresh[key]
 	}
 	switch {
-	case issue != nil && issue.CustomerID == r.CustomerID:
-		return Outcome{Request: r, Verdict: Repeated, Issue: issue}
+	case issue != nil && issue.IssuedTo(r.CustomerID):
+		return known(r, issue)
 	case issue != nil:
 		// Needs no lock: the issuance is stored, or is by this very plan, and
 		// stays for good.

@@ -131,11 +131,15 @@ func AppendIssued(b []byte, i *Issuance) []byte {
 func AppendRejected(b []byte, o *Outcome) []byte {
 	b = appendString(append(b, `{"request_id":`...), o.Request.RequestID)
 	b = appendString(append(b, `,"pool_id":`...), o.Request.PoolID)
-	b = appendString(append(b, `,"customer_id":`...), o.Request.CustomerID)
+	customer, context := o.Request.CustomerID, o.Request.Context
+	if o.Alias != "" {
+		customer, context = o.Alias, nil
+	}
+	b = appendString(append(b, `,"customer_id":`...), customer)
 	b = appendString(append(b, `,"reason":`...), o.Reason.String())
 	b = appendString(append(b, `,"detail":`...), o.Reason.Detail())
 	b = append(AppendEventTime(append(b, `,"rejected_at":"`...), o.DecidedAt), '"')
-	return append(appendRaw(append(b, `,"context":`...), o.Request.Context), '}')
+	return append(appendRaw(append(b, `,"context":`...), context), '}')
 }
 
 func appendRaw(b, json []byte) []byte {

@@ -25,6 +25,8 @@ type RedemptionFacts struct {
 	First     map[RedemptionKey]*Redemption // first answers that are remembered
 	Conflicts map[ConflictKey]*Redemption   // and answers to those who used an id for something else
 	Codes     map[CodeKey]*CodeFacts        // by the clean code; absent: the pool has none such
+
+	Pseudonyms *Pseudonyms // nil: nobody was ever erased
 }
 
 // CodeFacts are what is known of a code.
@@ -53,7 +55,7 @@ type Judgement struct {
 // its answer too.
 func (f *RedemptionFacts) Judge(r *RedemptionRequest) Judgement {
 	if first := f.First[r.Key()]; first != nil {
-		if first.Same(r) {
+		if f.Pseudonyms.same(&first.RedemptionRequest, r) {
 			return Judgement{Redemption: first, Repeated: true}
 		}
 		return f.conflict(r, first)
@@ -104,7 +106,7 @@ func reason(r *RedemptionRequest, p *Pool, code *CodeFacts, now time.Time) Redem
 		return BlockedCode
 	case p.CheckIssued && code.Issue == nil:
 		return NotIssued
-	case p.CheckIssued && (r.CustomerID == "" || code.Issue.CustomerID != r.CustomerID):
+	case p.CheckIssued && (r.CustomerID == "" || !code.Issue.IssuedTo(r.CustomerID)):
 		return NotIssuedToCustomer
 	case code.Redeemed && !p.MultiUse:
 		return RedeemedBefore

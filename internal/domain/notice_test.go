@@ -1,14 +1,20 @@
 package domain
 
 import (
+	"os"
 	"strings"
 	"testing"
 	"time"
 )
 
-// TestNotice shows what staff read. docs/operations.md has the first three.
+// TestNotice shows what staff read. docs/notices.md has the first three.
 func TestNotice(t *testing.T) {
 	const days = 24 * time.Hour
+	shown, err := os.ReadFile("../../docs/notices.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	docs := strings.ReplaceAll(strings.ReplaceAll(string(shown), "> ", ""), ">\n", "\n")
 	low := func(left, below int64, rate float64, in time.Duration) Notice {
 		f := StockFacts{At: noon, Left: left, Threshold: &below, PerMinute: rate}
 		if in > 0 {
@@ -19,7 +25,7 @@ func TestNotice(t *testing.T) {
 	out := func(rate float64) Notice {
 		return Notice{Told: Exhausted, Facts: StockFacts{At: noon, Threshold: number(100), PerMinute: rate}}
 	}
-	for _, c := range []struct {
+	for i, c := range []struct {
 		name    string
 		notice  Notice
 		subject string
@@ -77,6 +83,9 @@ func TestNotice(t *testing.T) {
 			want := "Hello Anna Novak,\n\n" + strings.Join(c.text, "\n\n") + "\nhttps://promo.example.com/pools/summer-sale"
 			if got := n.Text(); got != want {
 				t.Errorf("got\n%s\nwant\n%s", got, want)
+			}
+			if i < 3 && (!strings.Contains(docs, want) || !strings.Contains(docs, "**"+c.subject+"**")) {
+				t.Error("docs/notices.md shows another")
 			}
 		})
 	}

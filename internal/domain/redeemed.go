@@ -39,7 +39,11 @@ func (r *Redemption) Event() Event {
 		return e
 	}
 	if r.Reason == RedemptionConflict {
-		e.ID = RedemptionConflictEventID(r.PoolID, r.RedemptionID, r.Content())
+		content := r.Content()
+		if r.Erased != (Content{}) {
+			content = r.Erased
+		}
+		e.ID = RedemptionConflictEventID(r.PoolID, r.RedemptionID, content)
 	}
 	e.Type, e.Value = TypeRedemptionRejected, AppendRedemptionRejected(nil, r)
 	return e

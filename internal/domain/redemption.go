@@ -39,10 +39,11 @@ func (r *RedemptionRequest) Moment(now time.Time) time.Time {
 	return r.OccurredAt
 }
 
-// Same reports whether two requests ask for the same: the same code for the same
-// customer and order.
-func (r *RedemptionRequest) Same(s *RedemptionRequest) bool {
-	return r.sum() == s.sum()
+// same reports whether a request asks for what the first did: the same code for the
+// same customer and order, which may be erased by now.
+func (p *Pseudonyms) same(first, r *RedemptionRequest) bool {
+	return first.cleanOrAny() == r.cleanOrAny() && p.names(first.CustomerID, r.CustomerID) &&
+		(first.OrderID == r.OrderID || p != nil && IsPseudonym(first.OrderID) && first.OrderID == p.Order(r.OrderID))
 }
 
 // Content tells requests with one redemption_id apart that do not ask for the
@@ -57,11 +58,14 @@ func (r *RedemptionRequest) Content() (c Content) {
 }
 
 func (r *RedemptionRequest) sum() string {
-	code := r.CleanCode()
-	if code == "" {
-		code = r.Code
+	return r.cleanOrAny() + "\x00" + r.CustomerID + "\x00" + r.OrderID // no field can hold a NUL
+}
+
+func (r *RedemptionRequest) cleanOrAny() string {
+	if code := r.CleanCode(); code != "" {
+		return code
 	}
-	return code + "\x00" + r.CustomerID + "\x00" + r.OrderID // no field can hold a NUL
+	return r.Code
 }
 
 // RedemptionReason says why a redemption was rejected. The numbers are stored;
@@ -142,6 +146,7 @@ type Redemption struct {
 	Processing   Processing       // who judged
 	Checked      bool             // the issue check was on
 	RolledBackAt time.Time        // zero: it stands
+	Erased       Content          // of a conflict's request, whose words are erased; zero: they are not
 }
 
 // Redeemed reports whether the code was redeemed by it, be it rolled back since.

@@ -58,7 +58,7 @@ func ParseVerdicts(b []byte, first int64) ([]Rejection, error) {
 // Replay repeats what was decided on deliveries of a known range: a rejection
 // remembered for the very message, else the stored issuance of its request.
 // pools maps pool ids to their keys. A delivery with neither is ErrLogChanged.
-func Replay(rg Range, requests []Request, pools map[string]*Pool, known map[Key]*Issuance) ([]Outcome, error) {
+func Replay(rg Range, requests []Request, pools map[string]*Pool, stored map[Key]*Issuance) ([]Outcome, error) {
 	rejected := make(map[int64]Rejection, len(rg.Rejections))
 	for _, r := range rg.Rejections {
 		rejected[r.Offset] = r
@@ -75,12 +75,12 @@ func Replay(rg Range, requests []Request, pools map[string]*Pool, known map[Key]
 		}
 		var issue *Issuance
 		if pool := pools[r.PoolID]; pool != nil {
-			issue = known[Key{pool.Key, r.RequestID}]
+			issue = stored[Key{pool.Key, r.RequestID}]
 		}
-		if issue == nil || issue.CustomerID != r.CustomerID {
+		if issue == nil || !issue.IssuedTo(r.CustomerID) {
 			return nil, fmt.Errorf("offset %d: %w", r.Offset, ErrLogChanged)
 		}
-		outcomes[i] = Outcome{Request: r, Verdict: Repeated, Issue: issue}
+		outcomes[i] = known(r, issue)
 	}
 	return outcomes, nil
 }

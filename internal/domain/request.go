@@ -96,18 +96,23 @@ type Place struct {
 }
 
 // Issuance is the fact that a request has a code. It is written once and never
-// changed.
+// changed, but for the erasing of its customer.
 type Issuance struct {
 	Pool *Pool
 	Place
 	Code       string
 	RequestID  string
-	CustomerID string
+	CustomerID string // or their pseudonym
 	Context    []byte
 	IssuedAt   time.Time
 	ValidFrom  time.Time
 	ValidUntil time.Time // zero: no end
+
+	Pseudonyms *Pseudonyms // nil: CustomerID is no pseudonym
 }
+
+// IssuedTo reports whether a customer has it, be it under a pseudonym.
+func (i *Issuance) IssuedTo(customer string) bool { return i.Pseudonyms.names(i.CustomerID, customer) }
 
 // Key names a request: a request_id belongs to its pool.
 type Key struct {

@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"promopool/internal/consumer"
 )
 
@@ -351,7 +353,28 @@ func (n *notices) byLaunch() {
 	n.told = told
 }
 
-func (n *notices) byBlocking() {}
+// byBlocking blocks codes one by one until too few are left.
+func (n *notices) byBlocking() {
+	n.t.Helper()
+	rows, err := n.db.Query(n.t.Context(), `SELECT c.code FROM codes c
+		JOIN pools p ON p.pool = c.pool AND p.id = 'p'
+		JOIN runs r ON r.pool = c.pool AND r.lot = c.lot AND c.seq >= r.next AND c.seq < r.hi AND r.issue_end = 'infinity'
+		ORDER BY c.lot DESC, c.seq DESC LIMIT $1`, n.left-threshold+1)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	codes, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	n.Await("p", func() {
+		for _, code := range codes {
+			n.ask("POST", "/v1/pools/p/codes/"+code+"/block", "{}", "")
+		}
+	}, "pool.low")
+	n.left -= len(codes)
+	n.refill()
+}
 
 // Havoc kills a process and starts another, or freezes one for a while, at some
 // moment of every step, or of some, until it is stopped. Not faster: whoever issues

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -21,34 +22,47 @@ type event struct {
 	data                   map[string]any
 }
 
-// Events waits for n more events of a topic, repeats dropped.
-func (r *reader) Events(n int) []event {
-	r.w.t.Helper()
-	var all []event
-	seen := map[string]bool{}
-	r.more(30*time.Second, func(_ int, rec *consumer.Record) bool {
-		e := event{ID: string(consumer.Header(rec, "ce_id")), Type: strings.TrimPrefix(string(consumer.Header(rec, "ce_type")), "promopool."),
-			Subject: string(consumer.Header(rec, "ce_subject")), Key: string(rec.Key), Value: rec.Value}
-		if err := json.Unmarshal(rec.Value, &e.data); err != nil {
-			r.w.t.Errorf("event is not JSON: %v", err)
-		}
-		if !seen[e.ID] {
-			seen[e.ID] = true
-			all = append(all, e)
-		}
-		return len(all) >= n
-	})
-	if len(all) < n {
-		r.w.t.Fatalf("%d events on %s, want %d: %v", len(all), r.topic, n, all)
+// feed is the events of a topic, each once.
+type feed struct {
+	*reader
+	seen  map[string]bool
+	queue []event
+}
+
+func (w *world) feed(topic string) *feed {
+	return &feed{reader: w.reader(topic), seen: map[string]bool{}}
+}
+
+// Events waits for n more events.
+func (f *feed) Events(n int) []event {
+	f.w.t.Helper()
+	if len(f.queue) < n {
+		f.more(30*time.Second, func(_ int, rec *consumer.Record) bool {
+			e := event{ID: string(consumer.Header(rec, "ce_id")), Type: strings.TrimPrefix(string(consumer.Header(rec, "ce_type")), "promopool."),
+				Subject: string(consumer.Header(rec, "ce_subject")), Key: string(rec.Key), Value: rec.Value}
+			if err := json.Unmarshal(rec.Value, &e.data); err != nil {
+				f.w.t.Errorf("event is not JSON: %v", err)
+			}
+			if !f.seen[e.ID] {
+				f.seen[e.ID] = true
+				f.queue = append(f.queue, e)
+			}
+			return len(f.queue) >= n
+		})
 	}
-	return all
+	if len(f.queue) < n {
+		f.w.t.Fatalf("%d events on %s, want %d: %v", len(f.queue), f.topic, n, f.queue)
+	}
+	got := f.queue[:n:n]
+	f.queue = f.queue[n:]
+	return got
 }
 
 func (e event) String() string { return e.Type + string(e.Value) }
 
 // Redeem publishes redemption requests and waits for their outcomes, in the order
 // of the requests.
-func (w *world) Redeem(outcomes *reader, requests ...map[string]any) []event {
+func (w *world) Redeem(outcomes *feed, requests ...map[string]any) []event {
 	w.t.Helper()
 	for _, r := range requests {
 		value, err := json.Marshal(r)
@@ -64,14 +78,13 @@ func (w *world) Redeem(outcomes *reader, requests ...map[string]any) []event {
 			w.t.Fatal(err)
 		}
 	}
-	got := outcomes.Events(len(requests))
 	ordered := make([]event, len(requests))
-	for i, r := range requests {
-		at := slices.IndexFunc(got, func(e event) bool { return e.data["redemption_id"] == r["redemption_id"] })
-		if at < 0 {
-			w.t.Fatalf("no outcome of %v among %v", r, got)
+	for found := 0; found < len(requests); {
+		e := outcomes.Events(1)[0]
+		if i := slices.IndexFunc(requests, func(r map[string]any) bool { return r["redemption_id"] == e.data["redemption_id"] }); i >= 0 {
+			ordered[i] = e
+			found++
 		}
-		ordered[i] = got[at]
 	}
 	return ordered
 }
@@ -83,8 +96,8 @@ func TestUsing(t *testing.T) {
 	w := newWorld(t)
 	anna := staff{t: t, base: w.Serve().http, name: "anna"}
 	shop := staff{t: t, base: w.Serve().http, name: "shop 7"} // on another process
-	issues, redemptions := w.reader(w.names.Outcomes), w.reader(w.names.RedemptionOutcomes)
-	pools, notices := w.reader(w.names.PoolEvents), w.reader(w.names.Notifications)
+	issues, redemptions := w.feed(w.names.Outcomes), w.feed(w.names.RedemptionOutcomes)
+	pools, notices := w.feed(w.names.PoolEvents), w.feed(w.names.Notifications)
 
 	// A pool that asks whether a code was issued, and tells before it runs dry.
 	anna.Want(201, "POST", "/v1/campaigns", `{"name": "Summer 2026"}`)
@@ -231,6 +244,21 @@ func TestUsing(t *testing.T) {
 		if got := reported[i+1]; got.Type != want && got.data["reason"] != want {
 			t.Errorf("redemption %d: got %v, want %s", i+1, got, want)
 		}
+	}
+
+	// What a customer has, and the end of it.
+	var page struct{ Items []map[string]any }
+	anna.Want(200, "GET", "/v1/customers/c-1/codes", "").into(&page)
+	if len(page.Items) != 1 || page.Items[0]["code"] != first || page.Items[0]["state"] != "redeemed" {
+		t.Errorf("got %v", page)
+	}
+	anna.Want(200, "DELETE", "/v1/customers/c-1", "")
+	anna.Want(200, "GET", "/v1/customers/c-1/codes", "").into(&page)
+	if len(page.Items) != 0 {
+		t.Errorf("got %v", page)
+	}
+	if got := anna.Want(200, "GET", pool+"/issuances/r-1", ""); bytes.Contains(got.body, []byte(`"c-1"`)) {
+		t.Errorf("got %s", got.body)
 	}
 
 	// An archived pool issues nothing, but its issued codes are redeemed.

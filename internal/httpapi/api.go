@@ -70,6 +70,8 @@ type Deps struct {
 	Stocks     Stocks
 	Exports    Exports
 	Generating Generating
+	Customers  Customers
+	Erasing    Erasing
 	Redeeming  Redeeming
 	Guesses    *guesses.Guard
 	ByHand     ByHand
@@ -94,6 +96,7 @@ func New(d Deps) http.Handler {
 	a.poolRoutes(mux)
 	a.staffRoutes(mux)
 	a.stockRoutes(mux)
+	a.customerRoutes(mux)
 	a.generateRoutes(mux)
 	a.redemptionRoutes(mux)
 	a.byHandRoutes(mux)

@@ -99,6 +99,7 @@ func (s *site) serve(pools httpapi.Pools) {
 	intake.Keep = time.Hour
 	h := httpapi.New(httpapi.Deps{
 		Campaigns: s.store, Pools: pools, Staffing: s.store, Stocks: s.store, Exports: exporting.New(s.store), Generating: s.store, ByHand: s.store,
+		Customers: s.store, Erasing: shredder{s.store},
 		Redeeming: redeeming.New(s.store, func() {}, registry), Guesses: guesses.New(s.limits, zerolog.New(s.log), registry), Metrics: registry,
 		Log:          zerolog.New(s.log),
 		ImportRoutes: httpapi.ImportRoutes(intake, s.store, zerolog.New(s.log)),
@@ -200,6 +201,8 @@ func (s *site) Fill(pool string, issued int, codes ...string) {
 		  SELECT r.pool, r.lot, i, clock_timestamp(), clock_timestamp(), 'request/' || i, 'customer', '{"a":1}'
 		    FROM runs r JOIN pools p USING (pool), generate_series(0, $2::int - 1) i WHERE p.id = $1`, []any{pool, issued}},
 		{"UPDATE runs SET next = $2 WHERE pool = (SELECT pool FROM pools WHERE id = $1)", []any{pool, issued}},
+		{`INSERT INTO unlisted (at, pools, lots, firsts, counts)
+		  SELECT clock_timestamp(), ARRAY[r.pool], ARRAY[r.lot], ARRAY[0], ARRAY[$2::bigint] FROM runs r JOIN pools p USING (pool) WHERE p.id = $1`, []any{pool, issued}},
 	} {
 		if _, err := conn.Exec(s.t.Context(), step.sql, step.args...); err != nil {
 			s.t.Fatal(err)
@@ -301,6 +304,15 @@ func TestWalk(t *testing.T) {
 		t.Errorf("got %s", got.body)
 	}
 	s.Want(200, "GET", pool+"/redemptions/till%2F1", "")
+	if got := s.Want(200, "GET", "/v1/customers/customer/codes", ""); len(got.Get("items").([]any)) != 2 || got.Get("next") != nil {
+		t.Errorf("got %s", got.body)
+	}
+	if got := s.Want(202, "DELETE", "/v1/customers/customer", ""); got.Get("done") != false || got.Get("held_until") != nil {
+		t.Errorf("got %s", got.body)
+	}
+	if got := s.Want(200, "DELETE", "/v1/customers/customer", "", "Promopool-Actor", "anna"); got.Get("issuances") != 2.0 || got.Get("redemptions") != 1.0 || got.Get("done_at") == nil {
+		t.Errorf("got %s", got.body)
+	}
 	s.Want(409, "DELETE", pool, "")
 	if got := s.Want(200, "POST", pool+"/issue", `{"request_id": "desk/1", "customer_id": "c-1"}`); got.Get("code") != ".." || got.Get("context") != nil {
 		t.Errorf("got %s", got.body)

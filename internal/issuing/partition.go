@@ -130,8 +130,12 @@ func (p *Partition) Issue(ctx context.Context, first, end int64, requests []doma
 		return nil, first, err
 	}
 	requests = below(requests, border)
+	again := first < p.claim.NextOffset
 	if known != nil {
 		outcomes, err = p.replay(ctx, *known, requests)
+		if err == nil {
+			err = p.hush(ctx, outcomes)
+		}
 		return outcomes, border, err
 	}
 	if p.stale {
@@ -144,11 +148,41 @@ func (p *Partition) Issue(ctx context.Context, first, end int64, requests []doma
 	switch {
 	case err == nil:
 		p.i.metrics.decided(t.outcomes)
-		return t.outcomes, border, nil
+		if again {
+			err = p.hush(ctx, t.outcomes)
+		}
+		return t.outcomes, border, err
 	case errors.Is(err, ErrPoison):
 		return p.bisect(ctx, t)
 	}
 	return nil, first, err
+}
+
+// hush keeps the rejections of deliveries that are read again from saying who asked,
+// where the customer was erased since they came. (Issuances say it themselves.)
+func (p *Partition) hush(ctx context.Context, outcomes []domain.Outcome) error {
+	asked := map[string]bool{}
+	for i := range outcomes {
+		if outcomes[i].Verdict == domain.Rejected {
+			asked[outcomes[i].Request.CustomerID] = true
+		}
+	}
+	if len(asked) == 0 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, grace)
+	defer cancel()
+	erased, err := p.i.store.Erased(ctx, p.claim, slices.Collect(maps.Keys(asked)))
+	if err != nil {
+		return fmt.Errorf("look for erased customers: %w", err)
+	}
+	for i := range outcomes {
+		o := &outcomes[i]
+		if e, ok := erased[o.Request.CustomerID]; ok && o.Verdict == domain.Rejected && o.Request.Offset < e.Before {
+			o.Alias = e.Alias
+		}
+	}
+	return nil
 }
 
 // bisect goes on with the half before a request that the database refuses, or

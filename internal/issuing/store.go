@@ -110,6 +110,14 @@ type Deciding interface {
 	// CommitLocked decides and commits in one transaction under the locks
 	// that the decision needs.
 	CommitLocked(ctx context.Context, l Locking, decide func(Locked) Decision) error
+	// Erased returns those of the customers who were erased.
+	Erased(ctx context.Context, c Claim, customers []string) (map[string]Erased, error)
+}
+
+// Erased is a customer who was erased.
+type Erased struct {
+	Alias  string // what the customer is called since
+	Before int64  // deliveries of the partition below this offset were there before
 }
 
 // Locking says what CommitLocked locks before it lets decide.

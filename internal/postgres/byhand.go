@@ -123,7 +123,7 @@ func (h *handout) repeat(found db.FindCodeRow) (*domain.Issuance, error) {
 	if h.pool.MultiUse {
 		number %= found.Lot.Size
 	}
-	if h.known.CustomerID != h.ask.CustomerID || h.known.Lot != found.Lot.Lot || number != found.Seq {
+	if !h.known.IssuedTo(h.ask.CustomerID) || h.known.Lot != found.Lot.Lot || number != found.Seq {
 		return nil, &domain.Denied{Reason: domain.DeniedConflict}
 	}
 	return h.known, nil
@@ -165,6 +165,7 @@ func (h *handout) issueFound(ctx context.Context, who domain.Actor, code string,
 	return issue, againByHand(h.q.AddIssuance(ctx, db.AddIssuanceParams{
 		Pool: h.pool.Key, Lot: lot.No, Seq: taken.Seq, IssuedAt: taken.TakenAt, ValidFrom: stamp(issue.ValidFrom), ValidUntil: stamp(issue.ValidUntil),
 		RequestID: &issue.RequestID, CustomerID: issue.CustomerID, Number: found.Seq, Actor: string(who), Action: string(domain.CodeWasIssued),
+		Sketch: sketchOf([]domain.NewIssue{{Issuance: issue}}),
 	}))
 }
 

@@ -318,8 +318,8 @@ func (w *shelfModel) check(t *rapid.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got.Held, got.PerMinute, got.ExhaustedAt = 0, 0, time.Time{}
-	if diff := cmp.Diff(want, got); diff != "" {
+	got.Held = 0
+	if diff := cmp.Diff(want, got, countsOnly); diff != "" {
 		t.Fatalf("stock (-want +got):\n%s", diff)
 	}
 	if w.asked%4 == 0 {

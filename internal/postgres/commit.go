@@ -64,11 +64,15 @@ func (s *Store) lookUp(ctx context.Context, c *pgx.Conn, keys []domain.Key, pool
 
 func (s *Store) knownIssue(ctx context.Context, q *db.Queries, pool *domain.Pool, k domain.Key, r db.LookUpRow) (*domain.Issuance, error) {
 	code, err := s.generators.issued(ctx, q, k.Pool, r)
-	return &domain.Issuance{
+	if err != nil {
+		return nil, err
+	}
+	issue := &domain.Issuance{
 		Pool: pool, Place: domain.Place{Lot: r.Lot, Seq: r.Seq}, Code: code,
 		RequestID: k.RequestID, CustomerID: r.CustomerID, Context: r.Context,
 		IssuedAt: fromStamp(r.IssuedAt), ValidFrom: fromStamp(r.ValidFrom), ValidUntil: fromStamp(r.ValidUntil),
-	}, err
+	}
+	return issue, s.signed(ctx, q, issue)
 }
 
 // Commit makes a plan true that needs no pool lock: one call, one round trip.
@@ -105,6 +109,7 @@ func commitParams(entries []issuing.Entry, plan *domain.Plan) (db.CommitBatchesP
 		p.BVerdicts = append(p.BVerdicts, domain.AppendVerdicts([]byte{}, e.First, e.Rejections))
 		p.BEvidence = append(p.BEvidence, evidenceOf(evidence, e.Rejections))
 	}
+	p.Sketch = sketchOf(plan.Issues)
 	place := addTakes(&p, plan)
 	issues := slices.Clone(plan.Issues)
 	slices.SortFunc(issues, func(a, b domain.NewIssue) int {

@@ -98,7 +98,7 @@ func TestRedeemLinearizable(t *testing.T) {
 	const clients, acts, codes = 8, 60, 6 // some of them issued
 	var mu sync.Mutex
 	var history []porcupine.Operation
-	var redeemed [codes][]string // ids, as far as anyone was told
+	var redeemed, asked [codes][]string // ids, as far as anyone was told
 	began := time.Now()
 	var all sync.WaitGroup
 	for client := range clients {
@@ -108,12 +108,7 @@ func TestRedeemLinearizable(t *testing.T) {
 				a := act{code: chance.IntN(codes), verb: []string{"redeem", "redeem", "redeem", "roll back", "block", "unblock"}[chance.IntN(6)]}
 				a.id = fmt.Sprint(a.code, "-", client, "-", n)
 				mu.Lock()
-				switch told := redeemed[a.code]; {
-				case len(told) > 0 && (a.verb == "roll back" && chance.IntN(2) == 0 || chance.IntN(4) == 0):
-					a.id = told[max(0, len(told)-1-chance.IntN(3))]
-				case a.verb == "roll back" || chance.IntN(8) == 0: // perhaps another's
-					a.id = fmt.Sprint(a.code, "-", chance.IntN(clients), "-", chance.IntN(n+1))
-				}
+				a.id = pick(chance, a.verb, redeemed[a.code], asked[a.code], a.id)
 				mu.Unlock()
 				call := time.Since(began)
 				answer, err := d.act(a)
@@ -123,6 +118,9 @@ func TestRedeemLinearizable(t *testing.T) {
 				}
 				mu.Lock()
 				history = append(history, porcupine.Operation{ClientId: client, Input: a, Call: int64(call), Output: answer, Return: int64(time.Since(began))})
+				if a.verb == "redeem" {
+					asked[a.code] = append(asked[a.code], a.id)
+				}
 				if answer == "redeemed" {
 					redeemed[a.code] = append(redeemed[a.code], a.id)
 				}
@@ -172,6 +170,27 @@ func TestRedeemLinearizable(t *testing.T) {
 		t.Error("two redemptions of one code are explained")
 	}
 	d.Sound()
+}
+
+// pick chooses the redemption of an act: for the most part a new one to redeem, and
+// one to roll back of which somebody knows.
+func pick(chance *rand.Rand, verb string, redeemed, asked []string, fresh string) string {
+	known := redeemed[max(0, len(redeemed)-3):]
+	n := chance.IntN(4)
+	switch verb {
+	case "roll back":
+		if n == 0 {
+			known = asked
+		}
+	case "redeem":
+		if n > 0 {
+			return fresh
+		}
+	}
+	if n == 1 || len(known) == 0 {
+		return fresh // which nobody has heard of, unless it is to be redeemed
+	}
+	return known[chance.IntN(len(known))]
 }
 
 func (d *desk) act(a act) (string, error) {

@@ -50,6 +50,11 @@ func TestPlans(t *testing.T) {
 	for _, table := range []string{"redemptions", "refused_redemptions", "code_uses", "withdrawn", "blocks"} {
 		large[table] = true
 	}
+	// And, behind issuing, the lists of customers.
+	large["customer_codes"] = true
+	keys["customer_codes_pkey"] = []string{"volume", "customer_id"}
+	keys["redemptions_customer_idx"], keys["refused_redemptions_customer_idx"] = []string{"customer_id"}, []string{"customer_id"}
+	keys["redemptions_tried_idx"] = []string{"pool", "lot", "seq"}
 	// Moreover of an import, which has the pool's lock meanwhile and of whose rows
 	// there may be as many as codes.
 	large["import_moves"], large["import_seen"] = true, true
@@ -200,7 +205,7 @@ func newPlansWorld(t *testing.T) *plansWorld {
 		t.Skipf("this PostgreSQL has no auto_explain: %v", err)
 	}
 	w.store = &Store{pool: pool, q: db.New(pool)}
-	for _, table := range []string{"codes", "issuances", "runs", "lots", "pools", "batches", "partitions", "imports", "import_moves", "import_seen", "lot_changes", "redemptions", "refused_redemptions", "code_uses", "withdrawn", "blocks"} {
+	for _, table := range []string{"codes", "issuances", "runs", "lots", "pools", "batches", "partitions", "imports", "import_moves", "import_seen", "lot_changes", "redemptions", "refused_redemptions", "code_uses", "withdrawn", "blocks", "customer_codes", "unlisted"} {
 		w.exec("ALTER TABLE " + table + " SET (autovacuum_enabled = off)")
 	}
 	w.exec(`INSERT INTO campaigns (id, name, created_at) VALUES ('c', 'Campaign', now())`)
@@ -305,6 +310,7 @@ func (w *plansWorld) work(pool string) {
 			w.t.Fatal(err)
 		}
 		w.redeem(pool)
+		w.customers(first)
 		p, err := w.store.Pool(w.t.Context(), pool+"-1")
 		if err != nil {
 			w.t.Fatal(err)
@@ -361,6 +367,38 @@ func (w *plansWorld) redeem(pool string) {
 		}
 	}
 	if _, err := w.store.CheckRedemption(w.t.Context(), asks[0].RedemptionRequest); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// customers lists codes, asks for those of a customer and erases the customer.
+func (w *plansWorld) customers(n int64) {
+	w.t.Helper()
+	customer := fmt.Sprint("one of many ", n)
+	w.plans.mu.Lock()
+	on := w.plans.on
+	w.plans.on = false
+	w.plans.mu.Unlock()
+	w.exec("UPDATE issuances SET customer_id = $1 WHERE ctid = ANY (ARRAY(SELECT i.ctid FROM issuances i WHERE i.customer_id = 'someone' AND i.request_id LIKE 'r-%' LIMIT 20))", customer)
+	w.plans.mu.Lock()
+	w.plans.on = on
+	w.plans.mu.Unlock()
+	for range 2 {
+		if _, err := w.store.ListCodes(w.t.Context(), 30); err != nil {
+			w.t.Fatal(err)
+		}
+		if _, err := w.store.CustomerCodes(w.t.Context(), customer, domain.IssuePlace{}, 10); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+	e, err := w.store.BeginErasure(w.t.Context(), "anna", customer)
+	for more := err == nil; more && err == nil; {
+		more, err = w.store.ErasePiece(w.t.Context(), e, 10)
+	}
+	if err == nil {
+		_, err = w.store.Erased(w.t.Context(), issuing.Claim{Stream: "plans"}, []string{customer, "someone"})
+	}
+	if err != nil {
 		w.t.Fatal(err)
 	}
 }

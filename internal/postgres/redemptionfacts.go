@@ -14,6 +14,10 @@ func (c *court) facts(ctx context.Context) (*domain.RedemptionFacts, error) {
 		Pools: c.pools, First: map[domain.RedemptionKey]*domain.Redemption{}, Conflicts: map[domain.ConflictKey]*domain.Redemption{},
 		Codes: map[domain.CodeKey]*domain.CodeFacts{},
 	}
+	var err error
+	if f.Pseudonyms, err = c.store.pseudonyms(ctx, c.q); err != nil {
+		return nil, err
+	}
 	for _, read := range []func(context.Context, *domain.RedemptionFacts) error{c.firstAnswers, c.refusals, c.codes} {
 		if err := read(ctx, f); err != nil {
 			return nil, err
@@ -70,12 +74,23 @@ func (c *court) refusals(ctx context.Context, f *domain.RedemptionFacts) error {
 		content := r.Content()
 		arg.PoolIds, arg.Ids, arg.Contents = append(arg.PoolIds, r.PoolID), append(arg.Ids, r.RedemptionID), append(arg.Contents, content[:])
 	}
+	if f.Pseudonyms != nil {
+		for _, r := range c.asks {
+			content := r.Content()
+			keyed := f.Pseudonyms.Sum(content[:])
+			arg.PoolIds, arg.Ids, arg.Contents = append(arg.PoolIds, r.PoolID), append(arg.Ids, r.RedemptionID), append(arg.Contents, keyed[:])
+		}
+	}
 	rows, err := c.q.RefusedAnswers(ctx, arg)
 	if err != nil {
 		return err
 	}
 	for _, row := range rows {
-		r := c.asks[row.Idx-1]
+		at, erased := int(row.Idx)-1, false
+		if at >= len(c.asks) {
+			at, erased = at-len(c.asks), true
+		}
+		r := c.asks[at]
 		said := &domain.Redemption{
 			RedemptionRequest: domain.RedemptionRequest{
 				PoolID: r.PoolID, RedemptionID: r.RedemptionID, Code: row.Code, CustomerID: row.CustomerID, OrderID: row.OrderID,
@@ -85,9 +100,12 @@ func (c *court) refusals(ctx context.Context, f *domain.RedemptionFacts) error {
 		}
 		if len(row.Content) == 0 {
 			f.First[r.Key()] = said
-		} else {
-			f.Conflicts[domain.ConflictKey{RedemptionKey: r.Key(), Content: domain.Content(row.Content)}] = said
+			continue
 		}
+		if erased {
+			said.Erased = r.Content()
+		}
+		f.Conflicts[domain.ConflictKey{RedemptionKey: r.Key(), Content: r.Content()}] = said
 	}
 	return nil
 }
@@ -98,27 +116,34 @@ func (c *court) codes(ctx context.Context, f *domain.RedemptionFacts) error {
 	type wanted struct {
 		domain.CodeKey
 		customer string
+		alias    bool // count what was redeemed before the customer was erased
 	}
 	var arg db.RedemptionFactsParams
 	var all []wanted
 	sought := map[wanted]bool{}
 	for _, r := range c.asks {
-		w := wanted{domain.CodeKey{PoolID: r.PoolID, Code: r.CleanCode()}, ""}
+		w := wanted{domain.CodeKey{PoolID: r.PoolID, Code: r.CleanCode()}, "", false}
 		at, ok := c.places[w.CodeKey]
 		if !ok {
 			continue
 		}
 		p, most := c.pools[r.PoolID], int64(0)
+		ask := func(w wanted, called string) {
+			if sought[w] {
+				return
+			}
+			sought[w] = true
+			all = append(all, w)
+			arg.Pools, arg.Lots, arg.Seqs = append(arg.Pools, p.Key), append(arg.Lots, at.Lot), append(arg.Seqs, at.Seq)
+			arg.MultiUse, arg.Customers, arg.Most = append(arg.MultiUse, p.MultiUse), append(arg.Customers, called), append(arg.Most, most)
+		}
 		if limit := p.RedemptionLimitPerCustomer; limit != nil {
 			w.customer, most = r.CustomerID, *limit
+			if w.customer != "" && f.Pseudonyms != nil {
+				ask(wanted{w.CodeKey, w.customer, true}, f.Pseudonyms.Customer(w.customer))
+			}
 		}
-		if sought[w] {
-			continue
-		}
-		sought[w] = true
-		all = append(all, w)
-		arg.Pools, arg.Lots, arg.Seqs = append(arg.Pools, p.Key), append(arg.Lots, at.Lot), append(arg.Seqs, at.Seq)
-		arg.MultiUse, arg.Customers, arg.Most = append(arg.MultiUse, p.MultiUse), append(arg.Customers, w.customer), append(arg.Most, most)
+		ask(w, w.customer)
 	}
 	if len(all) == 0 {
 		return nil
@@ -132,10 +157,15 @@ func (c *court) codes(ctx context.Context, f *domain.RedemptionFacts) error {
 		code := f.Codes[w.CodeKey]
 		if code == nil {
 			code = codeFacts(c.pools[w.PoolID], c.places[w.CodeKey], row)
+			if code.Issue != nil {
+				if err := c.store.signed(ctx, c.q, code.Issue); err != nil {
+					return err
+				}
+			}
 			f.Codes[w.CodeKey] = code
 		}
 		if w.customer != "" {
-			code.UsesBy[w.customer] = row.UsesBy
+			code.UsesBy[w.customer] += row.UsesBy
 		}
 	}
 	return nil

@@ -2,6 +2,8 @@ package postgres
 
 import (
 	"context"
+	"maps"
+	"slices"
 
 	"promopool/internal/domain"
 	"promopool/internal/postgres/internal/db"
@@ -82,6 +84,39 @@ func redemption(ctx context.Context, q *db.Queries, poolID, redemptionID string)
 		return domain.Redemption{}, domain.ErrNotFound
 	}
 	return *f.First[key], nil
+}
+
+// CloseGateUnless stops the whole service unless each of the redemptions is stored
+// as one that succeeded: the topics tell of them.
+func (s *Store) CloseGateUnless(ctx context.Context, redeemed []domain.RedemptionKey, reason string) error {
+	pools := map[string]int32{}
+	for _, k := range redeemed {
+		pools[k.PoolID] = 0
+	}
+	rows, err := s.q.PoolsByID(ctx, slices.Sorted(maps.Keys(pools)))
+	if err != nil {
+		return asked(err)
+	}
+	for _, row := range rows {
+		pools[row.Pool.ID] = row.Pool.Pool
+	}
+	var arg db.FirstAnswersParams
+	all := map[domain.RedemptionKey]bool{}
+	for _, k := range redeemed {
+		if !all[k] {
+			all[k] = true
+			arg.Pools, arg.Ids = append(arg.Pools, pools[k.PoolID]), append(arg.Ids, k.RedemptionID)
+		}
+	}
+	known, err := s.q.FirstAnswers(ctx, arg)
+	if err != nil {
+		return asked(err)
+	}
+	known = slices.DeleteFunc(known, func(r db.FirstAnswersRow) bool { return r.Reason != int32(domain.NotRejected) })
+	if len(known) == len(all) {
+		return nil
+	}
+	return asked(s.q.CloseGateFor(ctx, reason))
 }
 
 // mostRedemptions bounds what is told of those of one code.

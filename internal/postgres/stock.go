@@ -44,7 +44,10 @@ func (s *Store) Issuance(ctx context.Context, poolID, requestID string) (domain.
 		return domain.Issuance{}, domain.ErrNotFound
 	}
 	issue, err := s.knownIssue(ctx, s.q, &pool, domain.Key{Pool: pool.Key, RequestID: requestID}, rows[0])
-	return *issue, asked(err)
+	if err != nil {
+		return domain.Issuance{}, asked(err)
+	}
+	return *issue, nil
 }
 
 // Code tells where a code of the pool is in its life, or domain.ErrNotFound.

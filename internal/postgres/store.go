@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"sync/atomic"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -18,6 +19,7 @@ import (
 	"github.com/pressly/goose/v3"
 	"github.com/pressly/goose/v3/lock"
 
+	"promopool/internal/domain"
 	"promopool/internal/postgres/internal/db"
 )
 
@@ -42,6 +44,7 @@ type Store struct {
 
 	generators generators
 	crossings  crossings
+	erased     atomic.Pointer[domain.Pseudonyms]
 }
 
 // Open connects to the database and checks that its schema is this program's

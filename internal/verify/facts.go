@@ -29,13 +29,13 @@ func (a *audit) readRequests(ctx context.Context) error {
 	var malformed atomic.Int64
 	n, err := a.load(ctx, "audit_requests", func(ctx context.Context, newRows func() *rows) error {
 		return a.read(ctx, &l, newRows, func(part int, r *consumer.Record, w *rows) error {
-			w.begin(9).int32(part).int64(r.Offset).time(r.Time).uuid(digest(r))
+			w.begin(10).int32(part).int64(r.Offset).time(r.Time).uuid(digest(r))
 			req, bad := consumer.Decode(r)
 			if bad != nil {
 				malformed.Add(1)
-				w.null().null().null().null().null()
+				w.null().null().null().null().null().null()
 			} else {
-				w.text(req.PoolID).text(req.RequestID).text(req.CustomerID).int64(int64(req.Hash())).time(req.ExpiresAt)
+				w.text(req.PoolID).text(req.RequestID).text(req.CustomerID).textOrNull(a.alias(req.CustomerID)).int64(int64(req.Hash())).time(req.ExpiresAt)
 			}
 			return w.done()
 		})
@@ -148,7 +148,7 @@ func (a *audit) readOutcomes(ctx context.Context) error {
 				rejected.Add(1)
 			}
 			a.judge(part, e)
-			e.write(w, part)
+			a.write(w, part, e)
 			return w.done()
 		})
 	})
@@ -196,6 +196,7 @@ type event struct {
 	rpart       int
 	roff        int64
 	otherStream bool
+	told        time.Time // the record's
 	at          time.Time // issued_at, rejected_at
 	from, until time.Time
 	reason      domain.Reason
@@ -219,7 +220,7 @@ type eventData struct {
 }
 
 func readEvent(r *consumer.Record) (*event, error) {
-	e := &event{offset: r.Offset}
+	e := &event{offset: r.Offset, told: r.Time}
 	var source, subject, schema, contentType, version, kind string
 	for i := range r.Headers {
 		v := string(r.Headers[i].Value)
@@ -317,15 +318,16 @@ func parseTime(s string) (time.Time, error) {
 	return t, nil
 }
 
-func (e *event) write(w *rows, part int) {
-	w.begin(21).int32(part).int64(e.offset)
+func (a *audit) write(w *rows, part int, e *event) {
+	w.begin(24).int32(part).int64(e.offset)
 	if e.delivered {
 		w.int32(e.rpart).int64(e.roff)
 	} else {
 		w.null().null()
 	}
 	d := &e.data
-	w.bool(e.issued).text(d.PoolID).text(d.RequestID).text(d.CustomerID).time(e.at)
+	erased := a.erased(d.CustomerID)
+	w.bool(e.issued).text(d.PoolID).text(d.RequestID).text(d.CustomerID).textOrNull(a.alias(d.CustomerID)).bool(erased).time(e.told).time(e.at)
 	w.int64(int64(binary.BigEndian.Uint64(e.sum[:8]))).int64(int64(binary.BigEndian.Uint64(e.sum[8:])))
 	if e.issued {
 		w.text(d.CampaignID).text(d.ParameterName).uuid(md5.Sum([]byte(d.Code))).time(e.from).time(e.until)
@@ -337,7 +339,12 @@ func (e *event) write(w *rows, part int) {
 		w.null().null()
 	} else {
 		req := domain.Request{PoolID: d.PoolID, RequestID: d.RequestID, CustomerID: d.CustomerID, Context: d.Context}
-		w.null().null().null().null().null().null().int32(int(e.reason)).int64(int64(req.Hash()))
+		w.null().null().null().null().null().null().int32(int(e.reason))
+		if erased { // the request said who, and more
+			w.null()
+		} else {
+			w.int64(int64(req.Hash()))
+		}
 	}
 	w.bool(e.otherStream).bool(e.outbox)
 }

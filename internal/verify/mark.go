@@ -145,6 +145,9 @@ func (a *audit) loadMarks(ctx context.Context) error {
 	if _, err := a.session.Exec(ctx, "INSERT INTO audit_horizon (outcomes, letters) VALUES ($1, $2)", horizon(&a.outcomes), horizon(&a.letters)); err != nil {
 		return err
 	}
+	if _, err := a.session.Exec(ctx, erasedSQL); err != nil {
+		return err
+	}
 	_, err := a.session.Exec(ctx, "ANALYZE audit_outcomes, audit_by_hand, audit_requests, audit_letters, audit_verdicts, audit_evidence, audit_partitions")
 	return err
 }

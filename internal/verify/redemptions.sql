@@ -8,7 +8,9 @@ CREATE TEMP TABLE audit_redemption_requests (
     digest     uuid NOT NULL,           -- of key and value
     pool       text COLLATE "C",        -- null: malformed
     redemption text COLLATE "C",
-    content    uuid                     -- domain.Content
+    content    uuid,                    -- domain.Content
+    keyed      uuid,                    -- what the store has in its place when the customer is erased; null: nobody ever was
+    aliased    uuid                     -- the same, of what an answer says when the customer is erased
 );
 
 CREATE TEMP TABLE audit_redemption_outcomes (
@@ -19,18 +21,24 @@ CREATE TEMP TABLE audit_redemption_outcomes (
     kind           int NOT NULL,        -- 0 redeemed, 1 rejected, 2 rolled back
     pool           text COLLATE "C" NOT NULL,
     redemption     text COLLATE "C" NOT NULL,
+    event          uuid NOT NULL,       -- md5 of the ce_id
     content        uuid NOT NULL,       -- domain.Content
+    keyed          uuid,                -- what the store has in its place when the customer is erased; null: nobody ever was
     code           uuid NOT NULL,       -- md5, as it came
     customer       text COLLATE "C",
+    alias          text COLLATE "C",    -- the customer when erased; null: nobody ever was
     order_id       text COLLATE "C",
+    order_alias    text COLLATE "C",
     occurred_at    timestamptz,
     issued_to      text COLLATE "C",
+    issued_alias   text COLLATE "C",
     decided_at     timestamptz NOT NULL,
     reason         text COLLATE "C" NOT NULL, -- '': redeemed
     external       boolean NOT NULL,
     rolled_back_at timestamptz,
     context        uuid,                -- md5
     words          bigint NOT NULL,     -- digest of the value, but for rolled_back_at, and of what a repeat has in common
+    sense          bigint NOT NULL,     -- the same of what it would be if everybody were erased
     other_stream   boolean NOT NULL     -- answers another incarnation of the request topic
 );
 

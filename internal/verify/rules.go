@@ -23,6 +23,9 @@ var byHandSQL string
 //go:embed bounds.sql
 var boundsSQL string
 
+//go:embed erased.sql
+var erasedSQL string
+
 //go:embed redemptions.sql
 var redemptionTables string
 
@@ -47,6 +50,7 @@ var invariants = []struct {
 	{8, "Windows and states hold"},
 	{9, "Redemptions hold"},
 	{10, "Low is told once per crossing"},
+	{11, "Customers are listed, and erased"},
 }
 
 // rule is a query whose rows are violations of an invariant. Its file begins

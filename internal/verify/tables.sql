@@ -10,6 +10,9 @@ CREATE TEMP TABLE audit_outcomes (
     pool         text COLLATE "C" NOT NULL,
     request      text COLLATE "C" NOT NULL,
     customer     text COLLATE "C" NOT NULL,
+    alias        text COLLATE "C",      -- the customer when erased; null: nobody ever was
+    erased       boolean NOT NULL,      -- it says the alias
+    told         timestamptz NOT NULL,  -- the record's
     at           timestamptz NOT NULL,  -- issued_at, rejected_at
     v1           bigint NOT NULL,       -- digest of the value and of what a repeat has in common
     v2           bigint NOT NULL,
@@ -20,7 +23,7 @@ CREATE TEMP TABLE audit_outcomes (
     valid_until  timestamptz,
     context      uuid,                  -- md5
     reason       int,                   -- rejected
-    hash         bigint,                -- domain.Request.Hash
+    hash         bigint,                -- domain.Request.Hash; of one that is erased the delivery's, null: that is gone
     other_stream boolean NOT NULL,      -- answers another incarnation of the request topic
     by_hand      boolean NOT NULL       -- came by the outbox
 );
@@ -33,6 +36,7 @@ CREATE TEMP TABLE audit_requests (
     pool     text COLLATE "C",          -- null: malformed
     request  text COLLATE "C",
     customer text COLLATE "C",
+    alias    text COLLATE "C",          -- the customer when erased; null: nobody ever was
     hash     bigint,
     expires  timestamptz
 );

@@ -92,6 +92,8 @@ type audit struct {
 	streams []string  // incarnations of the request topic that the database knows
 	decided []int64   // by request partition: next_offset
 
+	pseudonyms *domain.Pseudonyms // nil: nobody was ever erased
+
 	redemptions redemptions
 
 	mu     sync.Mutex // guards flaws, counts and report.Notes while topics are read
@@ -138,6 +140,9 @@ func (a *audit) connect(ctx context.Context) error {
 		if _, err := a.session.Exec(ctx, "INSERT INTO audit_redemption_reasons (reason, name) VALUES ($1, $2)", int16(r), r.String()); err != nil {
 			return err
 		}
+	}
+	if err := a.readPseudonyms(ctx); err != nil {
+		return err
 	}
 	return a.readPartitions(ctx)
 }
@@ -196,6 +201,9 @@ func (a *audit) compare(ctx context.Context) error {
 	if _, err := tx.Exec(ctx, "SET LOCAL enable_nestloop = off; SET LOCAL enable_mergejoin = off; SET LOCAL jit = off; SET LOCAL work_mem = '64MB'"); err != nil {
 		return err
 	}
+	if err := a.sure(ctx, tx); err != nil {
+		return err
+	}
 	checked, err := a.measure(ctx, tx)
 	if err != nil {
 		return err
@@ -227,11 +235,12 @@ func (a *audit) measure(ctx context.Context, tx pgx.Tx) (map[int]string, error) 
 			return nil, err
 		}
 	}
-	var issuances, lots, runs, codes, scarce, redemptions int64
+	var issuances, lots, runs, codes, scarce, redemptions, listed, erasures int64
 	if err := tx.QueryRow(ctx, `
 		SELECT (SELECT coalesce(sum(issuances), 0)::bigint FROM audit_lots), (SELECT count(*) FROM lots), (SELECT count(*) FROM runs),
-		       (SELECT coalesce(sum(size), 0)::bigint FROM lots), (SELECT count(*) FROM audit_verdicts WHERE reason IN (3, 4)), (SELECT count(*) FROM audit_redemptions)`,
-	).Scan(&issuances, &lots, &runs, &codes, &scarce, &redemptions); err != nil {
+		       (SELECT coalesce(sum(size), 0)::bigint FROM lots), (SELECT count(*) FROM audit_verdicts WHERE reason IN (3, 4)), (SELECT count(*) FROM audit_redemptions),
+		       (SELECT coalesce(sum(v.codes), 0)::bigint FROM customer_volumes v), (SELECT count(*) FROM erasures)`,
+	).Scan(&issuances, &lots, &runs, &codes, &scarce, &redemptions, &listed, &erasures); err != nil {
 		return nil, err
 	}
 	n := a.counts
@@ -247,5 +256,6 @@ func (a *audit) measure(ctx context.Context, tx pgx.Tx) (map[int]string, error) 
 		9: fmt.Sprintf("%s redemptions, %s requests, %s events", group(redemptions), group(a.redemptions.asked.Load()), group(a.redemptions.told.Load())),
 
 		10: fmt.Sprintf("%s pool events, %s notices", group(n.poolEvents), group(n.notices)),
+		11: fmt.Sprintf("%s issuances, %s listed, %s erasures", group(issuances), group(listed), group(erasures)),
 	}, nil
 }

@@ -270,6 +270,7 @@ func (w *world) give(r domain.Request, p *domain.Pool, lot int32) *domain.Issuan
 	i.ValidFrom, i.ValidUntil = p.Valid(&l, at)
 	w.exec(`INSERT INTO issuances (pool, lot, seq, issued_at, valid_from, valid_until, request_id, customer_id, context) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
 		p.Key, lot, i.Seq, at, i.ValidFrom, null(i.ValidUntil), i.RequestID, i.CustomerID, i.Context)
+	w.exec("INSERT INTO customer_codes (volume, customer_id, issued_at, pool, lot, seq) VALUES (1, $1, $2, $3, $4, $5)", i.CustomerID, at, p.Key, lot, i.Seq)
 	return i
 }
 

@@ -71,7 +71,7 @@ const (
 	usedFor = 3 * every
 	// relist is how often the list of pools is read at least; marks in it tell of
 	// changes of pools that would not be looked at yet.
-	relist = 10 * every
+	relist = 2 * every
 	// adopt is how often pools are looked for that nobody watches.
 	adopt = time.Minute
 )

@@ -124,9 +124,10 @@ END $$;
 -- +goose StatementEnd
 
 -- +goose StatementBegin
--- The codes that a pool has issued since it is there.
+-- How often codes of a pool were issued since it is there, as the stock has it.
 CREATE FUNCTION codes_issued(p_pool int) RETURNS bigint LANGUAGE sql STABLE AS $$
     SELECT (coalesce((SELECT sum(l.done) FROM lots l WHERE l.pool = p_pool), 0)
-          + coalesce((SELECT sum(r.next - r.lo) FROM runs r WHERE r.pool = p_pool), 0))::bigint;
+          + coalesce((SELECT sum(r.next - r.lo) FROM runs r WHERE r.pool = p_pool), 0)
+          - coalesce((SELECT sum(passed_over(p_pool, s.lot)) FROM (SELECT DISTINCT s.lot FROM passes s WHERE s.pool = p_pool) s), 0))::bigint;
 $$;
 -- +goose StatementEnd

@@ -3,11 +3,15 @@
 -- name: TakeCode :one
 SELECT coalesce(t.n, -1)::bigint AS seq, t.taken_at::timestamptz AS taken_at FROM take_code(@pool::int, @lot::int, @seq::bigint) AS t;
 
--- The issuance of a code that was taken, with the entry of its history.
+-- The issuance of a code that was taken, to be listed under its customer, with the
+-- entry of its history.
 -- name: AddIssuance :exec
 WITH issued AS (
     INSERT INTO issuances (pool, lot, seq, issued_at, valid_from, valid_until, request_id, customer_id)
     VALUES (@pool, @lot, @seq, @issued_at, @valid_from, @valid_until, @request_id::text, @customer_id)
+), listing AS (
+    INSERT INTO unlisted (at, pools, lots, firsts, counts, sketch)
+    VALUES (@issued_at, ARRAY[@pool::int], ARRAY[@lot::int], ARRAY[@seq::bigint], ARRAY[1], @sketch)
 )
 INSERT INTO code_history (pool, lot, seq, at, actor, action, request_id)
 VALUES (@pool, @lot, @number, @issued_at, @actor, @action, @request_id);

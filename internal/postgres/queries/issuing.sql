@@ -142,7 +142,7 @@ SELECT commit_batches(
     @b_partition::int[], @b_epoch::bigint[], @b_no::bigint[], @b_first::bigint[], @b_end::bigint[], @b_verdicts::bytea[], @b_evidence::text[],
     @r_pool::int[], @r_lot::int[], @r_lo::bigint[], @r_partition::int[], @r_next::bigint[], @r_grant::bigint[], @r_take::bigint[],
     @r_from::timestamptz[], @r_until::timestamptz[],
-    @i_run::int[], @i_at::int[], @i_request::text[], @i_customer::text[], @i_context::bytea[]
+    @i_run::int[], @i_at::int[], @i_request::text[], @i_customer::text[], @i_context::bytea[], @sketch::bytea
 );
 
 -- Ample pools of which so little is free that they turn scarce.

@@ -87,3 +87,6 @@ SELECT r.redemption_id, coalesce(r.customer_id, '')::text AS customer_id, coales
 -- How often a code for many uses was redeemed.
 -- name: UsesOf :one
 SELECT coalesce((SELECT u.uses FROM code_uses u WHERE u.pool = @pool AND u.lot = @lot AND u.seq = @seq), 0)::bigint;
+
+-- name: CloseGateFor :exec
+UPDATE service SET gate = coalesce(gate, @reason::text);

@@ -3,5 +3,5 @@
 SELECT o.part AS partition, o.off AS offset, o.pool, o.request, i.lot, i.seq, i.issued_at, o.at AS rejected_at
   FROM audit_outcomes o
   JOIN pools p ON p.id = o.pool
-  JOIN issuances i ON i.pool = p.pool AND i.request_id = o.request AND i.customer_id = o.customer
+  JOIN issuances i ON i.pool = p.pool AND i.request_id = o.request AND (i.customer_id = o.customer OR i.customer_id = o.alias)
  WHERE NOT o.issued AND o.at > i.issued_at + interval '1 second'

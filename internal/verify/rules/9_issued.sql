@@ -8,4 +8,5 @@ SELECT p.id AS pool, r.lot, r.seq, r.redemption_id AS redemption, r.decided_at, 
   LEFT JOIN issuances i ON i.pool = r.pool AND i.lot = r.lot AND i.seq = r.seq AND NOT p.multi_use
  WHERE r.reason = 0
    AND (r.issued_to IS DISTINCT FROM i.customer_id
-        OR r.checked AND NOT r.external AND (i.seq IS NULL OR i.issued_at > r.decided_at OR r.customer_id IS DISTINCT FROM i.customer_id))
+        OR r.checked AND NOT r.external AND (i.seq IS NULL OR i.issued_at > r.decided_at
+            OR r.customer_id IS DISTINCT FROM i.customer_id AND customer_pseudonym(r.customer_id) IS DISTINCT FROM i.customer_id))

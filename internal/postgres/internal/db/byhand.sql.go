@@ -45,6 +45,9 @@ const AddIssuance = `-- name: AddIssuance :exec
 WITH issued AS (
     INSERT INTO issuances (pool, lot, seq, issued_at, valid_from, valid_until, request_id, customer_id)
     VALUES ($1, $2, $8, $4, $9, $10, $7::text, $11)
+), listing AS (
+    INSERT INTO unlisted (at, pools, lots, firsts, counts, sketch)
+    VALUES ($4, ARRAY[$1::int], ARRAY[$2::int], ARRAY[$8::bigint], ARRAY[1], $12)
 )
 INSERT INTO code_history (pool, lot, seq, at, actor, action, request_id)
 VALUES ($1, $2, $3, $4, $5, $6, $7)
@@ -62,9 +65,11 @@ type AddIssuanceParams struct {
 	ValidFrom  pgtype.Timestamptz
 	ValidUntil pgtype.Timestamptz
 	CustomerID string
+	Sketch     []byte
 }
 
-// The issuance of a code that was taken, with the entry of its history.
+// The issuance of a code that was taken, to be listed under its customer, with the
+// entry of its history.
 func (q *Queries) AddIssuance(ctx context.Context, arg AddIssuanceParams) error {
 	_, err := q.db.Exec(ctx, AddIssuance,
 		arg.Pool,
@@ -78,6 +83,7 @@ func (q *Queries) AddIssuance(ctx context.Context, arg AddIssuanceParams) error 
 		arg.ValidFrom,
 		arg.ValidUntil,
 		arg.CustomerID,
+		arg.Sketch,
 	)
 	return err
 }

@@ -110,7 +110,7 @@ SELECT commit_batches(
     $2::int[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bytea[], $8::text[],
     $9::int[], $10::int[], $11::bigint[], $12::int[], $13::bigint[], $14::bigint[], $15::bigint[],
     $16::timestamptz[], $17::timestamptz[],
-    $18::int[], $19::int[], $20::text[], $21::text[], $22::bytea[]
+    $18::int[], $19::int[], $20::text[], $21::text[], $22::bytea[], $23::bytea
 )
 `
 
@@ -137,6 +137,7 @@ type CommitBatchesParams struct {
 	IRequest   []string
 	ICustomer  []string
 	IContext   [][]byte
+	Sketch     []byte
 }
 
 func (q *Queries) CommitBatches(ctx context.Context, arg CommitBatchesParams) error {
@@ -163,6 +164,7 @@ func (q *Queries) CommitBatches(ctx context.Context, arg CommitBatchesParams) er
 		arg.IRequest,
 		arg.ICustomer,
 		arg.IContext,
+		arg.Sketch,
 	)
 	return err
 }

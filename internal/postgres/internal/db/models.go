@@ -72,6 +72,43 @@ type Crossing struct {
 	ExhaustedAt pgtype.Timestamptz
 }
 
+type CustomerCode struct {
+	IssuedAt   pgtype.Timestamptz
+	Seq        int64
+	Volume     int32
+	Pool       int32
+	Lot        int32
+	CustomerID string
+}
+
+type CustomerKey struct {
+	One    bool
+	Key    []byte
+	MadeAt pgtype.Timestamptz
+}
+
+type CustomerVolume struct {
+	Volume int32
+	Codes  int64
+}
+
+type Erasure struct {
+	Erasure        int64
+	Pseudonym      string
+	CustomerID     *string
+	Actor          string
+	BegunAt        pgtype.Timestamptz
+	ListedNo       int64
+	Volume         int32
+	Issuances      int64
+	Redemptions    int64
+	Stream         *string
+	Ends           []int64
+	RedemptionEnds []int64
+	OutboxNo       *int64
+	DoneAt         pgtype.Timestamptz
+}
+
 type Generator struct {
 	Pool      int32
 	Generator pgtype.UUID
@@ -389,6 +426,16 @@ type Subscription struct {
 	Campaign  *int32
 	Pool      *int32
 	CreatedAt pgtype.Timestamptz
+}
+
+type Unlisted struct {
+	No     int64
+	At     pgtype.Timestamptz
+	Pools  []int32
+	Lots   []int32
+	Firsts []int64
+	Counts []int64
+	Sketch []byte
 }
 
 type Withdrawn struct {

@@ -11,6 +11,15 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 )
 
+const CloseGateFor = `-- name: CloseGateFor :exec
+UPDATE service SET gate = coalesce(gate, $1::text)
+`
+
+func (q *Queries) CloseGateFor(ctx context.Context, reason string) error {
+	_, err := q.db.Exec(ctx, CloseGateFor, reason)
+	return err
+}
+
 const CodePlaces = `-- name: CodePlaces :many
 
 SELECT p.idx::int AS idx, p.lot::int AS lot, p.seq::bigint AS seq FROM code_places($1::int[], $2::text[]) AS p

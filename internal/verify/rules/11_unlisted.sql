@@ -1,0 +1,10 @@
+-- An issued code is neither listed under its customer nor about to be; or both.
+-- Do: report it; the customer has the code (GET /v1/pools/{id}/issuances/{request_id}), and the list of the customer's codes does not say so, or twice.
+SELECT p.id AS pool, i.lot, i.seq, i.request_id AS request, CASE WHEN c.seq IS NULL THEN 'not listed' ELSE 'listed, and to be listed' END AS finding
+  FROM issuances i
+  LEFT JOIN pools p ON p.pool = i.pool
+  LEFT JOIN customer_codes c ON c.pool = i.pool AND c.lot = i.lot AND c.seq = i.seq
+  LEFT JOIN (SELECT DISTINCT s.pool, s.lot, n AS seq
+               FROM unlisted u CROSS JOIN LATERAL unnest(u.pools, u.lots, u.firsts, u.counts) AS s(pool, lot, first, count)
+              CROSS JOIN LATERAL generate_series(s.first, s.first + s.count - 1) AS n) u ON u.pool = i.pool AND u.lot = i.lot AND u.seq = i.seq
+ WHERE (c.seq IS NULL) = (u.seq IS NULL)
