@@ -24,10 +24,10 @@ import (
 func TestByHandLive(t *testing.T) {
 	for _, kind := range []string{"OneUse", "ManyUses"} {
 		t.Run(kind, func(t *testing.T) {
-			rate, codes, long := sized(1500, 10_000), sized(60_000, 600_000), time.Duration(sized(3, 30))*time.Second
+			rate, codes, long := sized(1500, 10_000), sized(60_000, 1_300_000), time.Duration(sized(3, 90))*time.Second
 			many := kind == "ManyUses"
 			if many {
-				codes, long = 12, time.Duration(sized(2, 30))*time.Second
+				codes, long = 12, time.Duration(sized(2, 60))*time.Second
 			}
 			w := newWorld(t)
 			w.Draft("p")
@@ -293,7 +293,7 @@ func (d *desk) check(many bool) {
 		}
 	}
 	for _, what := range []string{"issue code", "issue next", "block", "unblock"} {
-		if len(d.took[what]) < sized(1, 1000) {
+		if len(d.took[what]) < sized(1, 300) {
 			d.t.Errorf("%d × %s, want more", len(d.took[what]), what)
 		}
 	}

@@ -15,8 +15,10 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/segmentio/kafka-go"
 
 	"promopool/internal/consumer"
+	"promopool/internal/kafkatest"
 )
 
 // TestNotices: three processes, of which one is killed or frozen every other
@@ -377,10 +379,12 @@ func (n *notices) byBlocking() {
 }
 
 // Havoc kills a process and starts another, or freezes one for a while, at some
-// moment of every step, or of some, until it is stopped. Not faster: whoever issues
-// needs its partitions back, which are a dead one's for 6 s. In the end all run.
+// moment of every step, or of every fourth, until it is stopped. Not faster: whoever
+// issues needs its partitions back, which are a dead one's for 6 s. In the end all
+// run.
 func (n *notices) Havoc() (stop func()) {
 	ended, done := make(chan struct{}), make(chan struct{})
+	often := sized(4, 1)
 	go func() {
 		defer close(done)
 		for step := 1; ; step++ {
@@ -389,10 +393,17 @@ func (n *notices) Havoc() (stop func()) {
 				return
 			case <-n.stepped:
 			}
-			if step%sized(4, 1) != 0 {
+			if step%often != 0 {
 				continue
 			}
 			time.Sleep(rand.N(1500 * time.Millisecond)) // at which moment is what is tried
+			for !kafkatest.Real() && !n.atRest() { // kfake never lets go of a member that dies while it joins
+				select {
+				case <-ended:
+					return
+				case <-time.After(50 * time.Millisecond):
+				}
+			}
 			i := rand.N(3)
 			n.alive.Lock()
 			victim := n.alive.nodes[i]
@@ -413,6 +424,15 @@ func (n *notices) Havoc() (stop func()) {
 		}
 	}()
 	return func() { close(ended); <-done }
+}
+
+// atRest reports whether nobody joins or leaves the consumer groups.
+func (n *notices) atRest() bool {
+	groups := []string{n.names.IssuingGroup, n.names.RedeemingGroup}
+	resp, err := n.client.DescribeGroups(n.t.Context(), &kafka.DescribeGroupsRequest{GroupIDs: groups})
+	return err == nil && !slices.ContainsFunc(resp.Groups, func(g kafka.DescribeGroupsResponseGroup) bool {
+		return g.Error != nil || g.GroupState != "Stable" || len(g.Members) != 3
+	})
 }
 
 // Check wants the notices of each crossing, for each subscriber one.

@@ -181,6 +181,17 @@ func (n *node) Ready() bool {
 	return resp.StatusCode == http.StatusOK
 }
 
+// AwaitReady waits until readyz answers 200.
+func (n *node) AwaitReady() bool {
+	for deadline := time.Now().Add(60 * time.Second); !n.Ready(); time.Sleep(50 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			n.w.t.Errorf("readyz says what is in the way: %s", n.Problems())
+			return false
+		}
+	}
+	return true
+}
+
 // Problems is what readyz says.
 func (n *node) Problems() string { return n.get("/readyz") }
 

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 # What the run has made.
 POOLS = ["stocked", "spent", "made", "shared"]
 CODES = ["FUZZ-SECRET-1", "FUZZ-SECRET-200", "=FUZZ-SECRET"]
+STAFF = ["anna", "gone"]
+SCOPES = ["all", "campaign:fuzz", "pool:stocked", "pool:nowhere"]
 REQUESTS = ["=fuzz-1", "=fuzz-50"]
 REDEMPTIONS = ["=fuzz-1", "=fuzz-2"]  # the first stands, the second was rejected
 
@@ -39,6 +41,9 @@ def before_load_schema(context, raw_schema):
     shared = raw_schema["components"]["parameters"]
     shared["PoolID"] = {"name": "id", "in": "path", "required": True, "schema": schemas["ID"]}
     known(shared["PoolID"], POOLS)
+    shared["StaffID"] = {"name": "id", "in": "path", "required": True, "schema": schemas["ID"]}
+    known(shared["StaffID"], STAFF)
+    known(shared["Scope"], SCOPES)
     known(shared["IfMatch"], ["*", '"1"', '"2"', '"3"'])
     known(shared["Code"], CODES)
     for path, values in ("/redemptions/{redemption_id}", REDEMPTIONS), ("/issuances/{request_id}", REQUESTS):
