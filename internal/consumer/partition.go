@@ -17,8 +17,8 @@ import (
 
 const (
 	// grace is how long a partition that is given back may take to finish the
-	// batch in hand.
-	grace = 5 * time.Second
+	// batch in hand. What ends it must be over before the group stops waiting.
+	grace = drainTimeout - 500*time.Millisecond
 	// firstPause and longestPause bound the wait before a step is tried again.
 	firstPause   = 50 * time.Millisecond
 	longestPause = 2 * time.Second
