@@ -360,6 +360,70 @@ func TestEraseCustomer(t *testing.T) {
 	}
 }
 
+// TestErasedWhileRolledBack: a redemption that is rolled back while its customer is
+// erased names nobody afterwards, in the event neither.
+func TestErasedWhileRolledBack(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t)
+	d.shop("p", func(*domain.Pool) {})
+	d.Want([]string{"redeemed", "redeemed"}, wish("p", "first", "c0", "ann-4711"), wish("p", "then", "c1", "bob-4712"))
+	d.Exec("DELETE FROM outbox")
+	answered := make(chan error, 1)
+
+	// It has read the redemption, and waits for its code.
+	held, err := d.sql.Begin(d.ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := held.Exec(d.ctx, "SELECT lock_codes(ARRAY[pool], ARRAY[lot], ARRAY[seq]) FROM codes WHERE code = 'c0'"); err != nil {
+		t.Fatal(err)
+	}
+	go func() { _, _, err := d.RollBack(d.ctx, "test", "p", "first", ""); answered <- err }()
+	d.AwaitWaiting(answered)
+	d.Erase("ann-4711")
+	if err := held.Commit(d.ctx); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-answered; err != nil {
+		t.Fatal(err)
+	}
+	if left := d.Named("4711"); len(left) > 0 {
+		t.Errorf("still named: %q", left)
+	}
+	d.Exec("DELETE FROM outbox")
+
+	// It is written, and not committed.
+	written, err := d.sql.Begin(d.ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := written.Exec(d.ctx, "SELECT roll_back_redemption(pool, redemption_id, clock_timestamp(), 'test') FROM redemptions WHERE redemption_id = 'then'"); err != nil {
+		t.Fatal(err)
+	}
+	e, err := d.BeginErasure(d.ctx, "test", "bob-4712")
+	if err != nil {
+		t.Fatal(err)
+	}
+	more := make(chan bool, 1)
+	go func() { left, err := d.ErasePiece(d.ctx, e, 2); more <- left; answered <- err }()
+	d.AwaitWaiting(answered)
+	if err := written.Commit(d.ctx); err != nil {
+		t.Fatal(err)
+	}
+	for left := <-more; left; {
+		if left, err = d.ErasePiece(d.ctx, e, 2); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := <-answered; err != nil {
+		t.Fatal(err)
+	}
+	if left := d.Named("4712"); !slices.Equal(left, []string{"erasures.customer_id"}) {
+		t.Errorf("still named: %q", left)
+	}
+	d.Sound()
+}
+
 // Erase does what internal/customers does, without Kafka.
 func (d *desk) Erase(customer string) domain.Erasure {
 	d.t.Helper()

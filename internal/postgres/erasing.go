@@ -90,7 +90,9 @@ func (s *Store) ErasePiece(ctx context.Context, e domain.Erasure, atMost int) (m
 		if err == nil && n == 0 {
 			n, err = q.EraseRedemptions(ctx, db.EraseRedemptionsParams{Erasure: e.No, AtMost: int32(atMost)})
 		}
-		more = n > 0
+		if more = n > 0; err == nil && !more {
+			more, err = q.StillNamed(ctx, e.No)
+		}
 		return err
 	})
 	return more, err

@@ -48,6 +48,13 @@ SELECT erase_codes(@erasure::bigint, @at_most::int)::bigint;
 -- name: EraseRedemptions :one
 SELECT erase_redemptions(@erasure::bigint, @at_most::int)::bigint;
 
+-- Whether redemptions name an erasure's customer: one that is changed while it is to be
+-- erased is passed over.
+-- name: StillNamed :one
+SELECT (EXISTS (SELECT FROM redemptions r WHERE r.customer_id = e.customer_id AND r.decided_at <= e.begun_at)
+        OR EXISTS (SELECT FROM refused_redemptions r WHERE r.customer_id = e.customer_id AND r.decided_at <= e.begun_at))::boolean
+  FROM erasures e WHERE e.erasure = @erasure;
+
 -- name: MarkErasure :exec
 UPDATE erasures SET stream = @stream::text, ends = @ends::bigint[], redemption_ends = @redemption_ends::bigint[],
        outbox_no = coalesce((SELECT max(o.no) FROM outbox o), 0)

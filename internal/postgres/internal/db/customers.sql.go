@@ -424,3 +424,18 @@ func (q *Queries) PseudonymKey(ctx context.Context) ([]byte, error) {
 	err := row.Scan(&key)
 	return key, err
 }
+
+const StillNamed = `-- name: StillNamed :one
+SELECT (EXISTS (SELECT FROM redemptions r WHERE r.customer_id = e.customer_id AND r.decided_at <= e.begun_at)
+        OR EXISTS (SELECT FROM refused_redemptions r WHERE r.customer_id = e.customer_id AND r.decided_at <= e.begun_at))::boolean
+  FROM erasures e WHERE e.erasure = $1
+`
+
+// Whether redemptions name an erasure's customer: one that is changed while it is to be
+// erased is passed over.
+func (q *Queries) StillNamed(ctx context.Context, erasure int64) (bool, error) {
+	row := q.db.QueryRow(ctx, StillNamed, erasure)
+	var column_1 bool
+	err := row.Scan(&column_1)
+	return column_1, err
+}
