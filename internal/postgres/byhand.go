@@ -280,6 +280,13 @@ func (s *Store) BlockCode(ctx context.Context, who domain.Actor, poolID, code, n
 // place. One that is not blocked stays as it is.
 func (s *Store) UnblockCode(ctx context.Context, who domain.Actor, poolID, code, note string) (domain.CodeStory, error) {
 	return s.changeCode(ctx, poolID, code, func(q *db.Queries, p *domain.Pool, found db.FindCodeRow) error {
+		// Before its place is given back: who reports that it was redeemed has the code's
+		// lock, and says so of the place. (Of a lot for many uses runs come first.)
+		if !p.MultiUse {
+			if err := q.LockCodes(ctx, db.LockCodesParams{Pools: []int32{p.Key}, Lots: []int32{found.Lot.Lot}, Seqs: []int64{found.Seq}}); err != nil {
+				return err
+			}
+		}
 		_, err := q.UnblockCode(ctx, db.UnblockCodeParams{Pool: p.Key, Lot: found.Lot.Lot, Seq: found.Seq, Actor: string(who), Note: note})
 		return err
 	})
