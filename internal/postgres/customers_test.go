@@ -301,6 +301,9 @@ func TestEraseCustomer(t *testing.T) {
 	if erased.Issuances != 3 || erased.Redemptions != 6 {
 		t.Errorf("erased %d issuances and %d redemptions, want 3 and 6", erased.Issuances, erased.Redemptions)
 	}
+	if done, err := d.FinishErasure(d.ctx, erased); !done || err != nil {
+		t.Errorf("whoever asked at the same time hears %t, %v, not that it is done", done, err)
+	}
 	if left := d.Named("4711"); len(left) > 0 {
 		t.Errorf("still named: %q", left)
 	}

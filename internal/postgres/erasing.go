@@ -113,10 +113,10 @@ func (s *Store) MarkErasure(ctx context.Context, e domain.Erasure, marks domain.
 }
 
 // FinishErasure forgets the id, once the outbox has published what it had when the
-// rows were erased, and reports whether it has.
+// rows were erased, and reports whether it is forgotten.
 func (s *Store) FinishErasure(ctx context.Context, e domain.Erasure) (bool, error) {
-	n, err := s.q.FinishErasure(ctx, e.No)
-	return n > 0, asked(err)
+	done, err := s.q.FinishErasure(ctx, e.No)
+	return done, asked(err)
 }
 
 // Erased returns those of the customers who were erased.

@@ -60,10 +60,14 @@ UPDATE erasures SET stream = @stream::text, ends = @ends::bigint[], redemption_e
        outbox_no = coalesce((SELECT max(o.no) FROM outbox o), 0)
  WHERE erasure = @erasure AND stream IS NULL;
 
--- Only when the outbox has published what was in it.
--- name: FinishErasure :execrows
-UPDATE erasures e SET customer_id = NULL, done_at = clock_timestamp()
- WHERE e.erasure = @erasure AND e.done_at IS NULL AND NOT EXISTS (SELECT FROM outbox o WHERE o.no <= e.outbox_no);
+-- Only when the outbox has published what was in it. Another may have finished it.
+-- name: FinishErasure :one
+WITH finished AS (
+    UPDATE erasures e SET customer_id = NULL, done_at = clock_timestamp()
+     WHERE e.erasure = @erasure AND e.done_at IS NULL AND NOT EXISTS (SELECT FROM outbox o WHERE o.no <= e.outbox_no)
+    RETURNING e.erasure
+)
+SELECT (EXISTS (SELECT FROM finished) OR EXISTS (SELECT FROM erasures e WHERE e.erasure = @erasure AND e.done_at IS NOT NULL))::boolean;
 
 -- place: of the partition, from 1.
 -- name: ErasedAmong :many
