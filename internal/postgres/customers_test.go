@@ -17,6 +17,7 @@ import (
 	"promopool/internal/issuing"
 	"promopool/internal/pgtest"
 	"promopool/internal/postgres"
+	"promopool/internal/redeeming"
 )
 
 // For issues codes of a pool to customers, a request each.
@@ -425,6 +426,45 @@ func TestErasedWhileRolledBack(t *testing.T) {
 		t.Errorf("still named: %q", left)
 	}
 	d.Sound()
+}
+
+// TestFirstErasedWhileRedeemed: what a customer redeemed counts though the customer,
+// the first ever, is erased while another redemption is judged.
+func TestFirstErasedWhileRedeemed(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t)
+	d.shopOf("many", 3)
+	d.Exec("UPDATE pools SET redemption_limit_per_customer = 1")
+	d.Want([]string{"redeemed"}, wish("many", "r-1", "many0", "ann"))
+	held, err := d.sql.Begin(d.ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := held.Exec(d.ctx, "LOCK TABLE refused_redemptions"); err != nil {
+		t.Fatal(err)
+	}
+	answered := make(chan error, 1)
+	go func() {
+		judged, err := d.Redeem(d.ctx, []redeeming.Ask{{RedemptionRequest: wish("many", "r-2", "many0", "ann")}})
+		if err == nil && !slices.Equal(said(judged), []string{"limit_reached"}) {
+			err = fmt.Errorf("said %q", said(judged))
+		}
+		answered <- err
+	}()
+	d.AwaitWaiting(answered)
+	e, err := d.BeginErasure(d.ctx, "test", "ann")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := held.Exec(d.ctx, "SELECT erase_redemptions($1, 10)", e.No); err != nil {
+		t.Fatal(err)
+	}
+	if err := held.Commit(d.ctx); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-answered; err != nil {
+		t.Error(err)
+	}
 }
 
 // Erase does what internal/customers does, without Kafka.
