@@ -25,7 +25,7 @@ var imports = map[string][]string{
 	"examples/mailer":    {},
 	"examples/workflow":  {},
 
-	"internal/cli": {"internal/app", "internal/bench", "internal/consumer", "internal/demo", "internal/devstack", "internal/domain", "internal/guesses", "internal/load", "internal/postgres", "internal/producer", "internal/tail", "internal/topics", "internal/verify"},
+	"internal/cli": {"internal/app", "internal/bench", "internal/consumer", "internal/demo", "internal/devstack", "internal/domain", "internal/guesses", "internal/issuing", "internal/load", "internal/postgres", "internal/producer", "internal/tail", "internal/topics", "internal/verify"},
 	"internal/app": {"internal/crashpoint", "internal/consumer", "internal/customers", "internal/domain", "internal/exporting", "internal/guesses", "internal/httpapi", "internal/importing", "internal/issuing", "internal/outbox", "internal/postgres", "internal/producer", "internal/redeeming", "internal/topics", "internal/watching"},
 
 	"internal/consumer": {"internal/crashpoint", "internal/domain", "internal/issuing", "internal/producer", "internal/redeeming", "internal/topics"},

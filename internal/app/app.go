@@ -79,6 +79,10 @@ type Config struct {
 	// files. Lowered: files are gone sooner; 0: at once. Files that are here
 	// already stay as long as their uploader was told.
 	KeepUploads time.Duration
+	// BufferBytes is the memory for codes that are taken ahead. Default 64 MiB. Raised:
+	// more pools that are not in use for a while keep theirs. Lowered: they hand them
+	// back sooner, and take them anew at their next request.
+	BufferBytes int64
 	// GuessLimits bound how many redemptions and checks by HTTP may fail, of each
 	// caller and at each pool. Default 60 a minute and 100 at once of a caller, ten
 	// times that at a pool. Raised: codes are found sooner by trying. Lowered: shops
@@ -114,6 +118,9 @@ func Run(ctx context.Context, c Config, ready func(httpAddr string)) error {
 		return err
 	}
 
+	if c.BufferBytes < 0 {
+		return fmt.Errorf("buffer bytes: %d is no memory", c.BufferBytes)
+	}
 	if c.KeepUploads < 0 {
 		return fmt.Errorf("keep uploads: %s is no time to keep anything, 0 is not at all", c.KeepUploads)
 	}
@@ -153,6 +160,7 @@ func Run(ctx context.Context, c Config, ready func(httpAddr string)) error {
 		return consumer.NewMetrics(prometheus.WrapRegistererWith(prometheus.Labels{"group": name}, registry))
 	}
 	issuer := issuing.New(store, worker, registry, log)
+	issuer.Budget = cmp.Or(c.BufferBytes, issuing.DefaultBudget)
 	publisher := producer.New(client, limits, log, registry)
 	partitions := &consumer.Partitions{
 		Fetcher:     consumer.NewFetcher(client, names.Requests, fetchBytes).Of(requests),

@@ -82,7 +82,7 @@ func (s *Store) Commit(ctx context.Context, entries []issuing.Entry, plan *domai
 	if err != nil {
 		return err
 	}
-	return decisionError(s.conns.One(ctx, crashpoint.Commit, func(q *db.Queries) error { return q.CommitBatches(ctx, params) }))
+	return decisionError(s.conns.One(ctx, crashpoint.Commit, func(ctx context.Context, q *db.Queries) error { return q.CommitBatches(ctx, params) }))
 }
 
 // commitParams lays a plan out as the arrays of commit_batches: runs in the

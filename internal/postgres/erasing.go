@@ -106,7 +106,7 @@ func (s *Store) Listed(ctx context.Context, e domain.Erasure) (bool, error) {
 // MarkErasure keeps what the topics hold now that the rows are erased. The first
 // marks stay.
 func (s *Store) MarkErasure(ctx context.Context, e domain.Erasure, marks domain.ErasureMarks) error {
-	return asked(s.conns.One(ctx, crashpoint.MarkErasure, func(q *db.Queries) error {
+	return asked(s.conns.One(ctx, crashpoint.MarkErasure, func(ctx context.Context, q *db.Queries) error {
 		return q.MarkErasure(ctx, db.MarkErasureParams{
 			Erasure: e.No, Stream: marks.Stream, Ends: marks.Ends, RedemptionEnds: marks.RedemptionEnds,
 		})
@@ -116,7 +116,7 @@ func (s *Store) MarkErasure(ctx context.Context, e domain.Erasure, marks domain.
 // FinishErasure forgets the id, once the outbox has published what it had when the
 // rows were erased, and reports whether it has.
 func (s *Store) FinishErasure(ctx context.Context, e domain.Erasure) (bool, error) {
-	n, err := answered(ctx, s, crashpoint.FinishErasure, func(q *db.Queries) (int64, error) { return q.FinishErasure(ctx, e.No) })
+	n, err := answered(ctx, s, crashpoint.FinishErasure, func(ctx context.Context, q *db.Queries) (int64, error) { return q.FinishErasure(ctx, e.No) })
 	return n > 0, asked(err)
 }
 

@@ -8,10 +8,10 @@ import (
 )
 
 // answered writes by one statement at a point, and returns what it answers.
-func answered[T any](ctx context.Context, s *Store, p *crashpoint.Point, ask func(q *db.Queries) (T, error)) (T, error) {
+func answered[T any](ctx context.Context, s *Store, p *crashpoint.Point, ask func(ctx context.Context, q *db.Queries) (T, error)) (T, error) {
 	var answer T
-	err := s.conns.One(ctx, p, func(q *db.Queries) (err error) {
-		answer, err = ask(q)
+	err := s.conns.One(ctx, p, func(ctx context.Context, q *db.Queries) (err error) {
+		answer, err = ask(ctx, q)
 		return err
 	})
 	return answer, err

@@ -117,7 +117,7 @@ func (s *Store) CloseGateUnless(ctx context.Context, redeemed []domain.Redemptio
 	if len(known) == len(all) {
 		return nil
 	}
-	return asked(s.conns.One(ctx, crashpoint.CloseGateFor, func(q *db.Queries) error { return q.CloseGateFor(ctx, reason) }))
+	return asked(s.conns.One(ctx, crashpoint.CloseGateFor, func(ctx context.Context, q *db.Queries) error { return q.CloseGateFor(ctx, reason) }))
 }
 
 // mostRedemptions bounds what is told of those of one code.
@@ -203,7 +203,7 @@ func (s *Store) PruneRedemptions(ctx context.Context) (n int64, err error) {
 		{crashpoint.PruneRefused, (*db.Queries).PruneRefusedRedemptions},
 	} {
 		if err := inPieces(rejectionsAtOnce, func() (int64, error) {
-			dropped, err := answered(ctx, s, drop.at, func(q *db.Queries) (int64, error) { return drop.some(q, ctx, rejectionsAtOnce) })
+			dropped, err := answered(ctx, s, drop.at, func(ctx context.Context, q *db.Queries) (int64, error) { return drop.some(q, ctx, rejectionsAtOnce) })
 			n += dropped
 			return dropped, err
 		}); err != nil {

@@ -36,12 +36,12 @@ func (s *Store) Watched(ctx context.Context) ([]watching.Mark, error) {
 
 // WatchUnwatched begins to watch active pools that nobody watches.
 func (s *Store) WatchUnwatched(ctx context.Context) error {
-	return asked(s.conns.One(ctx, crashpoint.WatchUnwatched, func(q *db.Queries) error { return q.WatchUnwatched(ctx) }))
+	return asked(s.conns.One(ctx, crashpoint.WatchUnwatched, func(ctx context.Context, q *db.Queries) error { return q.WatchUnwatched(ctx) }))
 }
 
 // ReportUse tells which pools a worker has issued codes from.
 func (s *Store) ReportUse(ctx context.Context, worker string, pools []int32) error {
-	return asked(s.conns.One(ctx, crashpoint.ReportUse, func(q *db.Queries) error {
+	return asked(s.conns.One(ctx, crashpoint.ReportUse, func(ctx context.Context, q *db.Queries) error {
 		return q.ReportUse(ctx, db.ReportUseParams{Worker: worker, Pools: pools})
 	}))
 }
@@ -54,7 +54,7 @@ func (s *Store) UsedPools(ctx context.Context, within time.Duration) ([]int32, e
 
 // ForgetUse drops reports that nobody replaces any more.
 func (s *Store) ForgetUse(ctx context.Context) error {
-	return asked(s.conns.One(ctx, crashpoint.ForgetUse, func(q *db.Queries) error { return q.ForgetUse(ctx) }))
+	return asked(s.conns.One(ctx, crashpoint.ForgetUse, func(ctx context.Context, q *db.Queries) error { return q.ForgetUse(ctx) }))
 }
 
 // Crossings counts those of a kind that this process has told.

@@ -79,10 +79,17 @@ func (c *Conns) Close() {
 // Reads are connections that refuse to write.
 func (c *Conns) Reads() *pgxpool.Pool { return c.reads }
 
+// answerTime is for how long a write waits for its answer. Then it is lost, as it is
+// where the connection is: a peer that is silent would else hold up for minutes
+// whatever waits for it.
+const answerTime = 20 * time.Second
+
 // One writes by one statement, which is a transaction of its own.
-func (c *Conns) One(ctx context.Context, p *crashpoint.Point, work func(q *db.Queries) error) error {
+func (c *Conns) One(ctx context.Context, p *crashpoint.Point, work func(ctx context.Context, q *db.Queries) error) error {
+	ctx, cancel := context.WithTimeout(ctx, answerTime)
+	defer cancel()
 	return crashpoint.Do(ctx, p, func() error {
-		return work(db.New(&once{db: c.writes}))
+		return work(ctx, db.New(&once{db: c.writes}))
 	})
 }
 
@@ -103,6 +110,8 @@ type Tx struct {
 
 // Commit makes true what the transaction has done.
 func (t *Tx) Commit(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, answerTime)
+	defer cancel()
 	return crashpoint.Do(ctx, t.point, func() error { return t.Tx.Commit(ctx) })
 }
 

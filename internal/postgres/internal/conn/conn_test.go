@@ -88,7 +88,7 @@ func TestPoints(t *testing.T) {
 		write func(to string) error
 	}{
 		{"One", func(to string) error {
-			return c.One(t.Context(), crashpoint.RenameCampaign, func(q *db.Queries) error { return rename(q, to) })
+			return c.One(t.Context(), crashpoint.RenameCampaign, func(_ context.Context, q *db.Queries) error { return rename(q, to) })
 		}},
 		{"Begin", func(to string) error {
 			tx, err := c.Begin(t.Context(), crashpoint.RenameCampaign)
@@ -137,7 +137,7 @@ func TestPoints(t *testing.T) {
 // TestSecond: what one point guards is one statement.
 func TestSecond(t *testing.T) {
 	c := open(t)
-	err := c.One(t.Context(), crashpoint.RenameCampaign, func(q *db.Queries) error {
+	err := c.One(t.Context(), crashpoint.RenameCampaign, func(_ context.Context, q *db.Queries) error {
 		if err := q.RenameCampaign(t.Context(), db.RenameCampaignParams{Campaign: 1, Name: "first"}); err != nil {
 			t.Fatal(err)
 		}
