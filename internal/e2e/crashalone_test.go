@@ -23,15 +23,18 @@ func migrating(t *testing.T, cell cell) int {
 	database := pgtest.Database(t)
 	c := newCrashWorld(t, &world{t: t, database: database}, cell)
 	for deadline := time.Now().Add(patience); ; {
-		n := c.run(!c.has(), "migrate", "--database-url", database)
-		select {
-		case <-n.done:
-		case <-c.happened:
-			if c.fault == hangs {
-				n.kill() // who migrates ends it at last, and tries again
+		over := c.has()
+		n := c.run(!over, "migrate", "--database-url", database)
+		if !over {
+			select {
+			case <-n.done:
+			case <-c.happened:
+				if c.fault != fails && c.fault != unsaid {
+					n.kill() // where it hangs, who migrates ends it at last, and tries again
+				}
 			}
-			<-n.done
 		}
+		<-n.done
 		c.healed.Wait()
 		if c.has() && n.cmd.ProcessState.Success() {
 			break

@@ -22,7 +22,7 @@ var drives = map[string]func(*crashWorld){
 	"issuing.resolve": (*crashWorld).requests, "issuing.refill": (*crashWorld).manyRequests, "issuing.give_back": (*crashWorld).takeTurns,
 	"issuing.commit": (*crashWorld).requests, "issuing.commit_locked": (*crashWorld).requests,
 	"issuing.publish": (*crashWorld).requests, "issuing.offset": (*crashWorld).requests, "issuing.dead_letter": (*crashWorld).nonsense,
-	"issuing.prune": (*crashWorld).restart,
+	"issuing.prune": (*crashWorld).tidy,
 
 	"gate.close_outbox": (*crashWorld).restart,
 
@@ -43,7 +43,7 @@ var drives = map[string]func(*crashWorld){
 
 	"redeeming.commit": (*crashWorld).redeem, "redeeming.roll_back": (*crashWorld).redeem,
 	"redeeming.publish": (*crashWorld).redemptions, "redeeming.offset": (*crashWorld).redemptions, "redeeming.dead_letter": (*crashWorld).redemptionNonsense,
-	"redeeming.prune": (*crashWorld).restart, "redeeming.prune_refused": (*crashWorld).restart,
+	"redeeming.prune": (*crashWorld).tidy, "redeeming.prune_refused": (*crashWorld).tidy,
 
 	"notices.watch": (*crashWorld).restart, "notices.judge": (*crashWorld).low, "notices.use": (*crashWorld).requests, "notices.forget_use": (*crashWorld).restart,
 	"outbox.publish": (*crashWorld).handout, "outbox.delete": (*crashWorld).handout,
@@ -126,6 +126,24 @@ func (c *crashWorld) restart() {
 		return // it is healed already
 	}
 	c.Start(true)
+}
+
+// tidy lets a process live until it has cleaned up.
+func (c *crashWorld) tidy() {
+	c.mu.Lock()
+	had := c.hits
+	c.mu.Unlock()
+	for deadline := time.Now().Add(3 * time.Second); time.Now().Before(deadline) && !c.has(); time.Sleep(10 * time.Millisecond) {
+		c.mu.Lock()
+		more := c.hits > had
+		c.mu.Unlock()
+		if more {
+			break
+		}
+	}
+	if !c.has() {
+		c.restart()
+	}
 }
 
 func (c *crashWorld) restartWithoutTopic() {

@@ -162,6 +162,8 @@ func (n *crashNode) hear(line []byte) {
 		c.mu.Unlock()
 	case l.Word == failed:
 		close(c.happened)
+	case c.client == nil: // there is no service yet
+		close(c.happened)
 	case l.Word == hanging:
 		close(c.happened)
 		c.healed.Go(func() { c.heal(n, false) })
@@ -193,9 +195,6 @@ func (c *crashWorld) heal(n *crashNode, kill bool) {
 	c.mu.Lock()
 	c.nodes = slices.DeleteFunc(c.nodes, func(o *crashNode) bool { return o == n && kill })
 	c.mu.Unlock()
-	if strings.HasPrefix(c.point, "starting.migrate") {
-		return
-	}
 	c.Start(false)
 }
 
