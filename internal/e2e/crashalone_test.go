@@ -58,13 +58,14 @@ func migrating(t *testing.T, cell cell) int {
 const (
 	forgetIssues = `
 		CREATE TABLE saved_issuances AS TABLE issuances; CREATE TABLE saved_batches AS TABLE batches; CREATE TABLE saved_partitions AS TABLE partitions;
-		CREATE TABLE saved_runs AS TABLE runs; CREATE TABLE saved_lots AS TABLE lots;
-		TRUNCATE issuances, batches;
+		CREATE TABLE saved_runs AS TABLE runs; CREATE TABLE saved_lots AS TABLE lots; CREATE TABLE saved_unlisted AS TABLE unlisted;
+		TRUNCATE issuances, batches, unlisted;
 		UPDATE partitions SET next_offset = 0, batch_no = 0;
 		UPDATE runs SET next = lo, partition = NULL;
 		UPDATE lots SET done = 0`
 	recallIssues = `
 		TRUNCATE runs, issuances, batches;
+		INSERT INTO unlisted OVERRIDING SYSTEM VALUE SELECT * FROM saved_unlisted;
 		INSERT INTO issuances SELECT * FROM saved_issuances; INSERT INTO batches SELECT * FROM saved_batches; INSERT INTO runs SELECT * FROM saved_runs;
 		UPDATE partitions p SET next_offset = s.next_offset, batch_no = s.batch_no FROM saved_partitions s WHERE s.partition = p.partition;
 		UPDATE lots l SET done = s.done FROM saved_lots s WHERE s.pool = l.pool AND s.lot = l.lot;

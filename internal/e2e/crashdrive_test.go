@@ -122,10 +122,20 @@ func (c *crashWorld) restart() {
 	for _, n := range nodes {
 		c.stop(n)
 	}
-	if c.has() && (c.fault == before || c.fault == after || c.fault == hangs) {
-		return // it is healed already
+	c.begin()
+}
+
+// begin starts a process where there is none.
+func (c *crashWorld) begin() {
+	if c.has() {
+		c.healed.Wait()
 	}
-	c.Start(true)
+	c.mu.Lock()
+	alone := len(c.nodes) == 0
+	c.mu.Unlock()
+	if alone {
+		c.Start(true)
+	}
 }
 
 // tidy lets a process live until it has cleaned up.
@@ -153,14 +163,12 @@ func (c *crashWorld) restartWithoutTopic() {
 	for _, n := range nodes {
 		c.stop(n)
 	}
-	if c.has() {
-		return
+	if !c.has() {
+		if _, err := c.client.DeleteTopics(c.t.Context(), &kafka.DeleteTopicsRequest{Topics: []string{c.names.Notifications}}); err != nil {
+			c.t.Error(err)
+		}
 	}
-	_, err := c.client.DeleteTopics(c.t.Context(), &kafka.DeleteTopicsRequest{Topics: []string{c.names.Notifications}})
-	if err != nil {
-		c.t.Error(err)
-	}
-	c.Start(true)
+	c.begin()
 }
 
 // ended waits for a task's end.

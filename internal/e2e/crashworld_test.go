@@ -165,11 +165,11 @@ func (n *crashNode) hear(line []byte) {
 	case c.client == nil: // there is no service yet
 		close(c.happened)
 	case l.Word == hanging:
-		close(c.happened)
 		c.healed.Go(func() { c.heal(n, false) })
-	case l.Word == killMe:
 		close(c.happened)
+	case l.Word == killMe:
 		c.healed.Go(func() { c.heal(n, true) })
+		close(c.happened)
 	}
 }
 
