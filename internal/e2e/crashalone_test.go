@@ -21,14 +21,14 @@ var alone = map[string]func(t *testing.T, c cell) (hits int){
 // migrating has the schema made, again and again.
 func migrating(t *testing.T, cell cell) int {
 	database := pgtest.Database(t)
-	c := newCrashWorld(t, &world{t: t, database: database}, cell)
+	c := newCrashWorld(t, &world{t: t, database: database}, cell) // without a Kafka
 	for deadline := time.Now().Add(patience); ; {
 		over := c.has()
-		n := c.run(!over, "migrate", "--database-url", database)
+		n := c.run("migrate", "--database-url", database)
 		if !over {
 			select {
 			case <-n.done:
-			case <-c.happened:
+			case <-c.happened[c.point]:
 				if c.fault != fails && c.fault != unsaid {
 					n.kill() // where it hangs, who migrates ends it at last, and tries again
 				}
@@ -47,10 +47,10 @@ func migrating(t *testing.T, cell cell) int {
 	w := newWorldOn(t, kafkatest.ForTest(t), database)
 	used := newCrashWorld(t, w, cell)
 	used.Populate()
-	close(used.happened)
-	used.Start(false)
+	close(used.happened[used.point])
+	used.Start()
 	used.Check()
-	return c.hits
+	return c.hitsOf(cell)
 }
 
 // What a database restored from a backup has forgotten, and what it remembers when a
@@ -79,7 +79,10 @@ const (
 func behind(t *testing.T, cell cell, forget, recall string) int {
 	c := newCrashWorld(t, newWorldOn(t, kafkatest.ForTest(t), pgtest.Database(t, postgres.Migrate)), cell)
 	c.Populate()
-	first := c.Start(false)
+	held := c.cells
+	c.cells = nil // nothing happens yet
+	first := c.Start()
+	c.cells = held
 	for range 10 {
 		c.requests()
 	}
@@ -89,7 +92,7 @@ func behind(t *testing.T, cell cell, forget, recall string) int {
 	c.exec(forget)
 	known := c.number("SELECT count(*) FROM issuances")
 
-	c.Start(true)
+	c.Start()
 	for deadline := time.Now().Add(patience); !c.has() || c.number("SELECT count(*) FROM service WHERE gate IS NOT NULL") == 0; time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("%s: the gate is open; the fault has happened: %v", cell, c.has())
@@ -118,9 +121,9 @@ func behind(t *testing.T, cell cell, forget, recall string) int {
 		c.stop(n)
 	}
 	c.exec(recall)
-	c.Start(false)
+	c.Start()
 	c.Check()
-	return c.hits
+	return c.hitsOf(cell)
 }
 
 func (c *crashWorld) gateClosed() bool {

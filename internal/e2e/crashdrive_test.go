@@ -131,25 +131,18 @@ func (c *crashWorld) begin() {
 		c.healed.Wait()
 	}
 	c.mu.Lock()
-	alone := len(c.nodes) == 0
+	alone := len(c.nodes) == 0 && c.healing == 0
 	c.mu.Unlock()
 	if alone {
-		c.Start(true)
+		c.Start()
 	}
 }
 
 // tidy lets a process live until it has cleaned up.
 func (c *crashWorld) tidy() {
-	c.mu.Lock()
-	had := c.hits
-	c.mu.Unlock()
-	for deadline := time.Now().Add(3 * time.Second); time.Now().Before(deadline) && !c.has(); time.Sleep(10 * time.Millisecond) {
-		c.mu.Lock()
-		more := c.hits > had
-		c.mu.Unlock()
-		if more {
-			break
-		}
+	had := c.hitsOf(c.cell)
+	for deadline := time.Now().Add(3 * time.Second); time.Now().Before(deadline) && !c.has() && c.hitsOf(c.cell) == had; {
+		time.Sleep(10 * time.Millisecond)
 	}
 	if !c.has() {
 		c.restart()
