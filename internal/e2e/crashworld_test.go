@@ -180,7 +180,11 @@ func (n *crashNode) hear(line []byte) {
 		}
 		fallthrough
 	case l.Word == failed:
-		close(c.happened[l.Point])
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if !c.over(cell{point: l.Point}) { // nor to another process with the same plans
+			close(c.happened[l.Point])
+		}
 	}
 }
 
