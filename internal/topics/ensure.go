@@ -4,9 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"promopool/internal/crashpoint"
 	"strconv"
 	"time"
+
+	"promopool/internal/crashpoint"
 
 	"github.com/segmentio/kafka-go"
 )
