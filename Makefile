@@ -42,6 +42,12 @@ test-live: ## everything that races in live pools, at full size, with figures (a
 	PROMOPOOL_TEST_LIVE=full go test -count=1 -timeout 120m -v -run 'TestUploadLive|TestMoveLive|TestByHandLive|TestRedeemAtOnce|TestRedeemKilled|TestGuessing|TestNotices|TestWatchCost' ./internal/e2e
 	go test -count=1 -timeout 30m -v -run 'TestImportKilled' ./internal/importing -killed-rows 1000000 -kills 20
 
+SEEDS ?= 1
+
+.PHONY: crash-matrix
+crash-matrix: ## every write × every fault × three hits × SEEDS, some 40 minutes each (POINT=, FAULT=)
+	go test -count=1 -timeout 24h -v -parallel 3 -run '^TestCrashMatrix$$' ./internal/e2e -crash-seeds $(SEEDS) -crash-point '$(POINT)' -crash-fault '$(FAULT)'
+
 # Of SEED and EXAMPLES, and what it does, schemas/fuzz/run tells.
 .PHONY: fuzz-api
 fuzz-api: build ## fuzz the HTTP interface against openapi.yaml (needs Python 3.10)

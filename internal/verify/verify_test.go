@@ -60,6 +60,15 @@ func TestExhaustedThenChanged(t *testing.T) {
 	w.want()
 }
 
+// A draft that was deleted leaves its codes to housekeeping.
+func TestDraftDeleted(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.good()
+	w.exec("INSERT INTO codes (pool, lot, seq, code) VALUES (1000000, 1000000, 7, 'left')")
+	w.want()
+}
+
 // Each case breaks one thing that was right and sees exactly that found.
 func TestBroken(t *testing.T) {
 	t.Parallel()
