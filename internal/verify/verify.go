@@ -125,6 +125,7 @@ func (a *audit) connect(ctx context.Context) error {
 	cfg.RuntimeParams["timezone"] = "UTC"
 	cfg.RuntimeParams["work_mem"] = "64MB" // a hash table of 300,000 requests
 	cfg.RuntimeParams["statement_timeout"] = "0"
+	cfg.RuntimeParams["synchronous_commit"] = "off" // nothing that is written here outlives the session
 	if a.session, err = pgx.ConnectConfig(ctx, cfg); err != nil {
 		return err
 	}

@@ -68,7 +68,7 @@ type delivery struct {
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	ctx := t.Context()
-	w := &world{t: t, prefix: kafkatest.Prefix(t), url: pgtest.Database(t, postgres.Migrate), lots: map[string]int32{}}
+	w := &world{t: t, prefix: kafkatest.Prefix(t), url: pgtest.Recycled(t, postgres.Migrate), lots: map[string]int32{}}
 	w.names = topics.Named(w.prefix)
 	w.client = topics.Client([]string{kafkatest.ForTest(t)})
 	t.Cleanup(func() { topics.Close(w.client) })
