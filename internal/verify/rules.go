@@ -23,6 +23,9 @@ var byHandSQL string
 //go:embed bounds.sql
 var boundsSQL string
 
+//go:embed validities.sql
+var validitiesSQL string
+
 //go:embed erased.sql
 var erasedSQL string
 

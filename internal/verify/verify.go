@@ -171,6 +171,9 @@ func (a *audit) readPartitions(ctx context.Context) error {
 	for s := range known {
 		a.streams = append(a.streams, s)
 	}
+	if _, err := a.session.Exec(ctx, "INSERT INTO audit_cut (at, streams) VALUES (clock_timestamp(), $1)", len(known)); err != nil {
+		return err
+	}
 	for p, offset := range a.committed {
 		if offset > a.decided[p] {
 			a.note("request partition %d: the group's offset %d is beyond what the service has decided (%d): skipped by hand, or the database is behind the log", p, offset, a.decided[p])
@@ -231,7 +234,7 @@ func (a *audit) compare(ctx context.Context) error {
 // measure counts what there is in the snapshot and prepares audit_lots and
 // audit_bounds.
 func (a *audit) measure(ctx context.Context, tx pgx.Tx) (map[int]string, error) {
-	for _, fill := range []string{lotsSQL, boundsSQL, answersSQL} {
+	for _, fill := range []string{lotsSQL, boundsSQL, validitiesSQL, answersSQL} {
 		if _, err := tx.Exec(ctx, fill); err != nil {
 			return nil, err
 		}

@@ -9,5 +9,5 @@ SELECT DISTINCT p.id AS pool, e.part AS partition, e.first_off AS first_offset, 
  WHERE (k.pool IS NOT NULL OR e.issue_start IS NOT NULL OR e.issue_end IS NOT NULL)
    AND NOT EXISTS (SELECT 1 FROM audit_bounds b
                     WHERE b.pool = e.pool AND b.field = f.field
-                      AND e.at BETWEEN b.since - interval '1 second' AND b.until + interval '1 second'
+                      AND e.at BETWEEN b.since - interval '1 second' AND b.until
                       AND b.bound IS NOT DISTINCT FROM CASE f.field WHEN 'issue_start' THEN e.issue_start ELSE e.issue_end END)
