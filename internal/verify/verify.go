@@ -31,6 +31,8 @@ type Config struct {
 	Prefix      string // of topics and groups
 	DatabaseURL string
 	Progress    func(step string) // called before each step; may be nil
+
+	distinct bool // samples of all violations, as far as they are told apart
 }
 
 // Run audits once. An error means that it could not; broken invariants are in
@@ -100,6 +102,13 @@ type audit struct {
 	flaws  map[int][]Finding
 	counts counts
 	report Report
+}
+
+func (a *audit) samples() int {
+	if a.config.distinct {
+		return distinctSamples
+	}
+	return maxSamples
 }
 
 // counts is what was read.
@@ -220,7 +229,7 @@ func (a *audit) compare(ctx context.Context) error {
 		check.add(a.flaws[inv.number]...)
 		for _, r := range rules[inv.number] {
 			a.config.Progress(fmt.Sprintf("compare: %d %s", inv.number, r.name))
-			v, err := r.ask(ctx, tx)
+			v, err := r.ask(ctx, tx, a.config.Prefix, a.samples())
 			if err != nil {
 				return fmt.Errorf("rule %s: %w", r.name, err)
 			}
@@ -248,6 +257,10 @@ func (a *audit) measure(ctx context.Context, tx pgx.Tx) (map[int]string, error) 
 		return nil, err
 	}
 	n := a.counts
+	a.report.Read = Read{
+		Requests: n.deliveries + a.redemptions.asked.Load(),
+		Events:   n.issued + n.rejected + n.poolEvents + n.notices + a.redemptions.told.Load(),
+	}
 	return map[int]string{
 		1: fmt.Sprintf("%s issuances, %s code.issued", group(issuances), group(n.issued)),
 		2: fmt.Sprintf("%s code.issued, %s issuances", group(n.issued), group(issuances)),

@@ -1,5 +1,5 @@
 -- Somebody has a notice of a pool that they did not subscribe to then, or while they were inactive.
--- Do: tell them; see in the history of staff (GET /v1/staff/{id}/history) when they left. (Ten seconds' difference is allowed: a subscription may be committed later than its time.)
+-- Do: apologize to them; see in the history of staff (GET /v1/staff/{id}/history) when they left. (Ten seconds' difference is allowed: a subscription may be committed later than its time.)
 WITH changes AS (
     SELECT h.staff, h.entry, h.at, h.action, h.changes #>> '{subscription,to}' AS begun, h.changes #>> '{subscription,from}' AS ended, h.changes -> 'active' AS active
       FROM history h WHERE h.staff IS NOT NULL

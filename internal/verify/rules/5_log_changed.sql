@@ -1,4 +1,5 @@
 -- The log holds another message than the one rejected at its offset, or none.
+-- Shown: partition and offset of {code-requests}.
 -- Do: find out who changed the topic; the partition stops when it has to repeat the verdict, and readyz says so.
 SELECT v.part AS partition, v.off AS offset, r.pool, r.request, v.decided_at AS rejected_at
   FROM audit_verdicts v

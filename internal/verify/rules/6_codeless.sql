@@ -1,5 +1,5 @@
 -- A place of a lot that can still be issued, or was withdrawn, has no code, while another that has one is nobody's.
--- Do: close the pool's issue window (promopool pool set POOL --issue-end): a partition that comes to the place stops; runs, codes or withdrawn were changed outside the service.
+-- Do: stop the pool (docs/operations.md, When verify finds something): a partition that comes to the place stops; runs, codes or withdrawn were changed outside the service.
 WITH moved AS (
     SELECT l.pool, l.lot FROM lots l JOIN pools p ON p.pool = l.pool AND NOT p.multi_use WHERE l.moved > 0 AND l.generator IS NULL
 )

@@ -1,5 +1,6 @@
 -- A rejection for want of codes was founded on an issue window that its pool did not have.
--- Do: publish the refused requests of these batches again; report the pool, revision and times.
+-- Shown: partition and offset of {code-requests}.
+-- Do: publish the refused requests of these batches again; report a bug with the pool, revision and times.
 SELECT DISTINCT p.id AS pool, e.part AS partition, e.first_off AS first_offset, e.revision, e.at AS decided_at, f.field,
        CASE f.field WHEN 'issue_start' THEN e.issue_start ELSE e.issue_end END AS founded_on
   FROM audit_evidence e

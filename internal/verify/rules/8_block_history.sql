@@ -1,5 +1,5 @@
 -- A code is blocked and its history does not say so, or says so and it is not.
--- Do: look at the code (promopool code show POOL CODE) and block or unblock it as it is meant to be; what was issued or redeemed in between cannot be judged by the history.
+-- Do: look at the code (promopool code POOL CODE) and block or unblock it as it is meant to be; what was issued or redeemed in between cannot be judged by the history.
 SELECT p.id AS pool, coalesce(b.lot, h.lot) AS lot, coalesce(b.seq, h.seq) AS seq, b.at AS blocked_at, h.action AS history_says, h.at AS history_says_at
   FROM blocks b
   FULL JOIN (SELECT DISTINCT ON (pool, lot, seq) pool, lot, seq, at, action

@@ -1,5 +1,5 @@
 -- A code was issued outside the issue window of its pool.
--- Do: decide whether the customer keeps it; report the pool and the times. (A window counts from a second before its change: a batch reads the clock before the pool. The one before it ends with the change, which waits for the batches in flight.)
+-- Do: decide whether the customer keeps it, and block it if not; see in the pool's history who changed the window when. (A window counts from a second before its change: a batch reads the clock before the pool. The one before it ends with the change, which waits for the batches in flight.)
 SELECT p.id AS pool, i.lot, i.seq, i.request_id AS request, i.issued_at,
        CASE f.field WHEN 'issue_start' THEN 'before issue_start' ELSE 'after issue_end' END AS finding, p.issue_start, p.issue_end
   FROM issuances i

@@ -1,4 +1,5 @@
 -- A request was refused for want of codes by a state of the pool before codes that were there by then.
+-- Shown: partition and offset of {code-requests}.
 -- Do: publish the refused requests of these batches again; the partition decided by what it had read before. (Uploaded codes are there a minute after their chunk was begun.)
 SELECT p.id AS pool, v.part AS partition, v.off AS offset, o.request, v.decided_at, e.revision, l.lot, l.revision AS lot_revision, l.created_at AS lot_created_at
   FROM audit_verdicts v

@@ -1,5 +1,5 @@
 -- A code for many uses was redeemed more often than its pool allowed.
--- Do: decide which of the redemptions count and roll the others back (promopool redemption roll-back).
+-- Do: decide which of the redemptions count and roll the others back (promopool redemption rollback).
 WITH most AS (
     -- The highest that the limit was since the launch; null: there was none for a while.
     SELECT p.pool, l.field, CASE WHEN bool_and(l.most IS NOT NULL) THEN max(l.most) END AS most
