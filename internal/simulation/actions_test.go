@@ -186,14 +186,14 @@ func (w *world) edit() {
 		lot = lots[w.rng.IntN(len(lots))]
 		size = w.db.data.lots[lot].size
 	}
-	n := []int{1, 5, 30, 150}[w.rng.IntN(4)]
+	n := []int{1, 5, 30, 150, 300}[w.rng.IntN(5)]
 	switch w.rng.IntN(20) {
 	case 0:
-		if len(w.pools) < 6 {
+		if len(w.pools) < 8 {
 			w.newPool()
 		}
 	case 1:
-		if w.chance(4) {
+		if w.chance(6) {
 			w.do(func() error { return w.staff.archive(ctx, id) })
 		}
 	case 2, 3:
@@ -245,13 +245,13 @@ func (w *world) assign(p int) {
 
 // commitOffset is the group's: of an old generation it takes none.
 func (w *world) commitOffset(g *generation) {
+	if !w.faultless && w.chance(20) {
+		w.count("offset commit lost") // it is sent again
+		return
+	}
 	g.sent = g.reached
 	if w.owners[g.partition] != g {
 		w.count("offset of an old generation refused")
-		return
-	}
-	if !w.faultless && w.chance(20) {
-		w.count("offset commit lost")
 		return
 	}
 	w.count("offset committed")
