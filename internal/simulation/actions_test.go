@@ -176,7 +176,6 @@ func (w *world) edit() {
 		return
 	}
 	id := w.anyPool()
-	now := time.Now().UTC().Truncate(time.Microsecond)
 	ctx := context.Background()
 	window := w.window()
 	lots := w.lots[id]
@@ -196,9 +195,15 @@ func (w *world) edit() {
 		if w.chance(6) {
 			w.do(func() error { return w.staff.archive(ctx, id) })
 		}
-	case 2, 3:
+	case 2:
+		days := 1 + w.rng.IntN(9)
+		w.do(func() error { return w.staff.setValidity(ctx, id, days) })
+	case 3:
 		w.do(func() error { return w.staff.setWindow(ctx, id, window.IssueStart, window.IssueEnd) })
-	case 4, 5, 6:
+	case 4, 5:
+		days := w.rng.IntN(3)
+		w.do(func() error { return w.staff.setValidity(ctx, id, days) })
+	case 6:
 		w.do(func() error { return w.staff.setWindow(ctx, id, time.Time{}, time.Time{}) })
 	case 7, 8, 9:
 		w.do(func() error { return w.fill(id, n, window, lotKey{}) })
@@ -229,7 +234,6 @@ func (w *world) edit() {
 			w.do(func() error { return w.staff.issueCode(ctx, id, lot.no, seq, r) })
 		}
 	}
-	_ = now
 }
 
 // assign gives partitions that nobody owns to processes.

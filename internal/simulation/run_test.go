@@ -31,9 +31,9 @@ func (w *world) turn() {
 	switch n := w.rng.IntN(1000); {
 	case n < 60 && w.appended < w.events/8+20:
 		w.ask()
-	case n < 75:
+	case n < 85:
 		w.mishap()
-	case n < 110:
+	case n < 115:
 		w.passSome()
 	default:
 		w.next()
@@ -121,7 +121,9 @@ func (w *world) heal() {
 		n.frozen = false
 	}
 	for s := range w.db.sessions {
-		s.frozen = false
+		// A frozen backend of a partition does not thaw: a successor must end it. Others
+		// bear no mark, and are left to the server's own timeouts.
+		s.frozen = s.frozen && len(s.marks) > 0
 	}
 	for _, g := range w.live {
 		if w.owners[g.partition] != g {
