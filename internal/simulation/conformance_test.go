@@ -35,13 +35,15 @@ type pair struct {
 	pools  []string
 	lots   map[string][]int32
 	sizes  map[int32]int64
+	spans  map[int32]domain.Window // of lots
 	asked  int
 	ends   map[int]int64
 	tag    string
+	worker string // as which partitions were claimed last
 }
 
 func newPair(t *testing.T) *pair {
-	return &pair{fataler: t, sides: [2]side{newModelSide(), newPostgresSide(t)}, stream: stream, lots: map[string][]int32{}, sizes: map[int32]int64{}, ends: map[int]int64{}}
+	return &pair{fataler: t, sides: [2]side{newModelSide(), newPostgresSide(t)}, stream: stream, lots: map[string][]int32{}, sizes: map[int32]int64{}, spans: map[int32]domain.Window{}, ends: map[int]int64{}}
 }
 
 // both does the same on both sides; what is compared is the text that it returns
@@ -69,8 +71,9 @@ func (p *pair) same(what string) {
 
 func (p *pair) claim(n int) {
 	p.Helper()
+	p.worker = fmt.Sprint("w", p.asked)
 	p.both(fmt.Sprint("claim ", n), func(i int, s side) (string, error) {
-		c, err := s.Claim(context.Background(), p.stream, n, fmt.Sprint("w", p.asked), conformers)
+		c, err := s.Claim(context.Background(), p.stream, n, p.worker, conformers)
 		if p.claims[i] == nil {
 			p.claims[i], p.stocks[i] = map[int]issuing.Claim{}, map[int]map[string]*issuing.Stock{}
 		}
@@ -276,6 +279,9 @@ func (p *pair) pool(edit func(*domain.Pool), launch bool, sizes ...int) string {
 
 func (p *pair) fill(id string, n int, w domain.Window, into int32) {
 	p.Helper()
+	if into != 0 {
+		w = p.spans[into] // what is behind others has their dates
+	}
 	var lot int32
 	answer := p.both(fmt.Sprintf("fill %s with %d behind %d", id, n, into), func(_ int, s side) (_ string, err error) {
 		lot, err = s.fill(context.Background(), id, n, w, into, p.sizes[into])
@@ -286,6 +292,7 @@ func (p *pair) fill(id string, n int, w domain.Window, into int32) {
 			p.lots[id] = append(p.lots[id], lot)
 		}
 		p.sizes[lot] += int64(n)
+		p.spans[lot] = w
 	}
 }
 
@@ -300,7 +307,7 @@ func TestConformance(t *testing.T) {
 		p := *base
 		p.fataler, p.tag, p.stream = rt, fmt.Sprintf("case-%d-", cases), fmt.Sprint(stream, cases)
 		p.claims, p.stocks = [2]map[int]issuing.Claim{}, [2]map[int]map[string]*issuing.Stock{}
-		p.pools, p.lots, p.sizes, p.ends = nil, map[string][]int32{}, map[int32]int64{}, map[int]int64{}
+		p.pools, p.lots, p.sizes, p.spans, p.ends = nil, map[string][]int32{}, map[int32]int64{}, map[int32]domain.Window{}, map[int]int64{}
 		p.sides[0].(*modelSide).forget()
 		p.sides[1].(*postgresSide).forget()
 		for n := range conformers {
@@ -366,8 +373,12 @@ func (p *pair) steps() map[string]func(*rapid.T) {
 		},
 		"resolve": func(t *rapid.T) {
 			n := number.Draw(t, "partition")
+			who := rapid.SampledFrom([]string{p.worker, "somebody else"}).Draw(t, "worker")
 			p.both("resolve", func(i int, s side) (string, error) {
-				c, err := s.Resolve(ctx, p.claims[i][n], "somebody else")
+				c, err := s.Resolve(ctx, p.claims[i][n], who)
+				if err == nil {
+					p.claims[i][n] = c
+				}
 				return fmt.Sprint(c.Epoch, c.BatchNo), err
 			})
 		},

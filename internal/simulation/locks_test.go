@@ -118,6 +118,7 @@ type session struct {
 	wrote         bool // its COMMIT was sent
 	staff         bool
 	frozen        bool
+	thaws         time.Time
 	fenced        time.Time // when it was let through
 	no            int
 	since         time.Time

@@ -27,14 +27,22 @@ func (w *world) run(events int) {
 // turn is one event.
 func (w *world) turn() {
 	w.reap()
-	w.idle()
+	w.thaw()
+	if w.idleTurn {
+		// Where nobody can do anything, nothing happens to them either.
+		w.idleTurn = false
+		w.next()
+		return
+	}
 	switch n := w.rng.IntN(1000); {
-	case n < 60 && w.appended < w.events/8+20:
-		w.ask()
-	case n < 85:
+	case n < 10:
 		w.mishap()
-	case n < 115:
+	case n < 24:
+		w.edit()
+	case n < 44:
 		w.passSome()
+	case n < 150 && w.appended < w.events/4+20:
+		w.ask()
 	default:
 		w.next()
 	}
@@ -53,6 +61,7 @@ func (w *world) next() {
 	free := w.unowned()
 	n := len(open) + len(offsets) + len(free)
 	if n == 0 {
+		w.idleTurn = true
 		w.pass([]time.Duration{time.Millisecond, 20 * time.Millisecond, 200 * time.Millisecond}[w.rng.IntN(3)])
 		return
 	}
@@ -61,8 +70,12 @@ func (w *world) next() {
 		w.let(open[i])
 	case i < len(open)+len(offsets):
 		w.commitOffset(offsets[i-len(open)])
-	case w.faultless || w.chance(4):
-		w.assign(free[i-len(open)-len(offsets)])
+	default:
+		// A group takes its time to give a partition away.
+		if !w.faultless && !w.chance(4) || !w.assign(free[i-len(open)-len(offsets)]) {
+			w.idleTurn = true
+			w.pass(time.Duration(1+w.rng.IntN(100)) * time.Millisecond)
+		}
 	}
 }
 

@@ -28,6 +28,8 @@ type world struct {
 	groupOffset []int64
 	generations int
 	pending     int // staff at work
+	idleTurn    bool
+	plenty      bool // a run with large pools and few odd requests: buffers matter
 
 	pools    []string
 	lots     map[string][]lotKey
@@ -46,6 +48,7 @@ func (w *world) some(n int) int { return 1 + w.rng.IntN(n) }
 func newWorld(seed uint64, bugs Bugs) *world {
 	w := &world{scheduler: newScheduler(seed), lots: map[string][]lotKey{}, drafts: map[string]bool{}}
 	w.partitions = []int{1, 2, 2, 3, 3}[w.rng.IntN(5)]
+	w.plenty = w.chance(2)
 	w.groupOffset = make([]int64, w.partitions)
 	w.owners = make([]*generation, w.partitions)
 	for p := range w.groupOffset {
@@ -112,6 +115,9 @@ func (w *world) newPool() {
 	w.pools = append(w.pools, id)
 	n := []int{0, 5, 30, 100, 200, 400}[w.rng.IntN(6)]
 	launch := !w.chance(5)
+	if w.plenty {
+		n, launch = 600, true
+	}
 	if !launch {
 		w.drafts[id] = true
 	}
@@ -139,7 +145,11 @@ func (w *world) window() (v domain.Window) {
 	some := func(most time.Duration) time.Time {
 		return now.Add(time.Duration(w.rng.Int64N(int64(most)))).Truncate(time.Microsecond)
 	}
-	switch w.rng.IntN(8) {
+	kinds := 8
+	if w.plenty {
+		kinds = 50
+	}
+	switch w.rng.IntN(kinds) {
 	case 0:
 		v.IssueEnd = some(20 * time.Second)
 	case 1:
@@ -236,7 +246,11 @@ func (w *world) publish(p int, all []delivery, values [][]byte) {
 // another customer; nil: malformed.
 func (w *world) request() (domain.Request, []byte) {
 	r := domain.Request{PoolID: w.anyPool(), RequestID: fmt.Sprintf("r%d", len(w.asked)), CustomerID: fmt.Sprintf("c%d", w.rng.IntN(50))}
-	switch w.rng.IntN(200) {
+	kind := w.rng.IntN(200)
+	if w.plenty && kind < 6 && !w.chance(20) {
+		kind = 6
+	}
+	switch kind {
 	case 0, 1, 2:
 		return r, nil
 	case 3, 4:
@@ -253,7 +267,7 @@ func (w *world) request() (domain.Request, []byte) {
 			}
 		}
 	}
-	if w.chance(25) {
+	if w.chance(25) && !w.plenty {
 		r.ExpiresAt = time.Now().UTC().Add(time.Duration(w.rng.IntN(3000)-200) * time.Millisecond).Truncate(time.Millisecond)
 	}
 	if w.chance(5) {
