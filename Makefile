@@ -42,6 +42,13 @@ test-live: ## everything that races in live pools, at full size, with figures (a
 	PROMOPOOL_TEST_LIVE=full go test -count=1 -timeout 120m -v -run 'TestUploadLive|TestMoveLive|TestByHandLive|TestRedeemAtOnce|TestRedeemKilled|TestGuessing|TestNotices|TestWatchCost' ./internal/e2e
 	go test -count=1 -timeout 30m -v -run 'TestImportKilled' ./internal/importing -killed-rows 1000000 -kills 20
 
+# From SEED on, until there were EVENTS and DURATION is over; RUN is the events of
+# one seed. A failure says how to have it again: with EVENTS=1 only SEED is run.
+SIMULATE = $(if $(SEED),-seed $(SEED)) -events $(or $(EVENTS),20000000) $(if $(DURATION),-duration $(DURATION)) $(if $(RUN),-run-events $(RUN))
+.PHONY: simulate
+simulate: ## run the simulation at length (SEED, EVENTS, DURATION)
+	go test -count=1 -timeout 0 -v -run '^TestSimulation$$' ./internal/simulation $(SIMULATE)
+
 # Of SEED and EXAMPLES, and what it does, schemas/fuzz/run tells.
 .PHONY: fuzz-api
 fuzz-api: build ## fuzz the HTTP interface against openapi.yaml (needs Python 3.10)

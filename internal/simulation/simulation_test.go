@@ -23,7 +23,7 @@ import (
 var (
 	firstSeed = flag.Uint64("seed", 1, "the first seed; each run takes the next")
 	most      = flag.Int("events", 1_000_000, "events until a campaign ends")
-	length    = flag.Int("run", 4000, "events of one run, before it heals")
+	length    = flag.Int("run-events", 4000, "events of one run, before it heals")
 	duration  = flag.Duration("duration", 0, "how long a campaign goes on at least, beside its events")
 	lines     = flag.Int("trace", 80, "events told of a failure")
 )
