@@ -397,7 +397,7 @@ func (n *notices) Havoc() (stop func()) {
 				continue
 			}
 			time.Sleep(rand.N(1500 * time.Millisecond)) // at which moment is what is tried
-			for !kafkatest.Real() && !n.atRest() { // kfake never lets go of a member that dies while it joins
+			for !kafkatest.Real() && !n.atRest() {      // kfake never lets go of a member that dies while it joins
 				select {
 				case <-ended:
 					return
