@@ -22,6 +22,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"promopool/internal/consumer"
+	"promopool/internal/crashpoint"
 	"promopool/internal/customers"
 	"promopool/internal/domain"
 	"promopool/internal/exporting"
@@ -39,8 +40,9 @@ import (
 
 const (
 	// connections to PostgreSQL: four transactions of issuing at a time and four
-	// of redeeming, refills, imports, and the HTTP interface.
-	connections = 16
+	// of redeeming, refills, imports, and the HTTP interface. A third of them only
+	// read.
+	connections = 21
 	// fetchBytes is what one fetch of a partition brings at most: a batch of
 	// about 1,500 requests. Larger batches hold locks longer and gain nothing.
 	fetchBytes = 560 << 10
@@ -77,6 +79,10 @@ type Config struct {
 	// files. Lowered: files are gone sooner; 0: at once. Files that are here
 	// already stay as long as their uploader was told.
 	KeepUploads time.Duration
+	// BufferBytes is the memory for codes that are taken ahead. Default 64 MiB. Raised:
+	// more pools that are not in use for a while keep theirs. Lowered: they hand them
+	// back sooner, and take them anew at their next request.
+	BufferBytes int64
 	// GuessLimits bound how many redemptions and checks by HTTP may fail, of each
 	// caller and at each pool. Default 60 a minute and 100 at once of a caller, ten
 	// times that at a pool. Raised: codes are found sooner by trying. Lowered: shops
@@ -112,6 +118,9 @@ func Run(ctx context.Context, c Config, ready func(httpAddr string)) error {
 		return err
 	}
 
+	if c.BufferBytes < 0 {
+		return fmt.Errorf("buffer bytes: %d is no memory", c.BufferBytes)
+	}
 	if c.KeepUploads < 0 {
 		return fmt.Errorf("keep uploads: %s is no time to keep anything, 0 is not at all", c.KeepUploads)
 	}
@@ -151,17 +160,18 @@ func Run(ctx context.Context, c Config, ready func(httpAddr string)) error {
 		return consumer.NewMetrics(prometheus.WrapRegistererWith(prometheus.Labels{"group": name}, registry))
 	}
 	issuer := issuing.New(store, worker, registry, log)
+	issuer.Budget = cmp.Or(c.BufferBytes, issuing.DefaultBudget)
 	publisher := producer.New(client, limits, log, registry)
 	partitions := &consumer.Partitions{
 		Fetcher:     consumer.NewFetcher(client, names.Requests, fetchBytes).Of(requests),
 		Issuer:      issuer,
 		Outcomes:    producer.NewOutcomes(publisher, names.Outcomes, described[names.Outcomes].Partitions, requests.Stream, requests.Partitions),
-		DeadLetters: producer.NewDeadLetters(publisher, names.DeadLetters, described[names.DeadLetters].Partitions, names.Requests, requests.Stream),
+		DeadLetters: producer.NewDeadLetters(publisher, crashpoint.PublishDeadLetters, names.DeadLetters, described[names.DeadLetters].Partitions, names.Requests, requests.Stream),
 		Tails:       consumer.NewTails(client, requests, described[names.Outcomes], described[names.DeadLetters]),
 		Stream:      requests.Stream, Count: requests.Partitions,
 		Health: health, Stop: stop, Metrics: ofGroup(names.IssuingGroup), Log: log,
 	}
-	group := consumer.NewGroup(client, c.Kafka, names.IssuingGroup, names.Requests, consumer.DefaultStall, health, log, registry)
+	group := consumer.NewGroup(client, c.Kafka, crashpoint.CommitOffsets, names.IssuingGroup, names.Requests, consumer.DefaultStall, health, log, registry)
 
 	events := outbox.New(store, producer.NewEvents(publisher, eventTopics(names, described)), log, registry)
 	redeemer := redeeming.New(store, events.Wake, registry)
@@ -170,11 +180,11 @@ func Run(ctx context.Context, c Config, ready func(httpAddr string)) error {
 		Fetcher:     consumer.NewFetcher(client, names.RedemptionRequests, fetchBytes).Of(asked),
 		Redeemer:    redeemer,
 		Outcomes:    producer.NewRedemptions(publisher, names.RedemptionOutcomes, described[names.RedemptionOutcomes].Partitions, asked.Stream, asked.Partitions),
-		DeadLetters: producer.NewDeadLetters(publisher, names.DeadLetters, described[names.DeadLetters].Partitions, names.RedemptionRequests, asked.Stream),
+		DeadLetters: producer.NewDeadLetters(publisher, crashpoint.PublishRedemptionLetters, names.DeadLetters, described[names.DeadLetters].Partitions, names.RedemptionRequests, asked.Stream),
 		Told:        consumer.NewTold(client, asked, described[names.RedemptionOutcomes], store),
 		Health:      health, Stop: stop, Metrics: ofGroup(names.RedeemingGroup), Log: log,
 	}
-	redeemers := consumer.NewGroup(client, c.Kafka, names.RedeemingGroup, names.RedemptionRequests, consumer.DefaultStall, health, log, registry)
+	redeemers := consumer.NewGroup(client, c.Kafka, crashpoint.CommitRedemptionOffsets, names.RedeemingGroup, names.RedemptionRequests, consumer.DefaultStall, health, log, registry)
 
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", c.HTTPAddr)
 	if err != nil {

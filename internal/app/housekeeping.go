@@ -16,8 +16,11 @@ const (
 	// totalsEvery is how often the gauges of stock are read.
 	totalsEvery = 5 * time.Second
 	// pruneEvery is how often decided batches are dropped that the log can no
-	// longer deliver again.
+	// longer deliver again, and what else is of no use.
 	pruneEvery = 10 * time.Minute
+	// pruneFirst is when it is done the first time, also by a process that does not
+	// live for long.
+	pruneFirst = time.Second
 )
 
 // housekeeping keeps the figures of the database current and its tables small.
@@ -33,7 +36,7 @@ func housekeeping(ctx context.Context, store *postgres.Store, client *kafka.Clie
 		Name: "promopool_scarce_pools", Help: "Active pools that are allocated from inside each batch because little is left, or lies in small pieces."})
 	reg.MustRegister(codes, oldest, scarce)
 
-	totals, prune := time.NewTicker(totalsEvery), time.NewTicker(pruneEvery)
+	totals, prune := time.NewTicker(totalsEvery), time.NewTimer(pruneFirst)
 	defer totals.Stop()
 	defer prune.Stop()
 	for {
@@ -51,6 +54,7 @@ func housekeeping(ctx context.Context, store *postgres.Store, client *kafka.Clie
 			oldest.Set(t.OldestTransaction.Seconds())
 			scarce.Set(float64(t.Scarce))
 		case <-prune.C:
+			prune.Reset(pruneEvery)
 			n, err := pruneBatches(ctx, store, client, requests)
 			if err != nil {
 				log.Warn().Err(err).Msg("drop decided batches")

@@ -8,6 +8,7 @@ import (
 
 	"promopool/internal/app"
 	"promopool/internal/guesses"
+	"promopool/internal/issuing"
 )
 
 func (p *program) serveCommand() *cobra.Command {
@@ -51,6 +52,7 @@ func databaseFlag(f *pflag.FlagSet, url *string) {
 // serviceFlags are those that dev and serve share.
 func serviceFlags(f *pflag.FlagSet, c *app.Config) {
 	f.Int64Var(&c.MaxUploadBytes, "max-upload-bytes", 1<<30, "`bytes` that a file of codes may have")
+	f.Int64Var(&c.BufferBytes, "buffer-bytes", issuing.DefaultBudget, "`bytes` of memory for codes that are taken ahead")
 	f.DurationVar(&c.KeepUploads, "keep-uploads", 30*24*time.Hour, "`time` for which a file of codes can be downloaded again; 0: not at all")
 	c.GuessLimits = guesses.DefaultLimits()
 	f.Var((*limitFlag)(&c.GuessLimits.Caller), "guess-limit-caller", "`tries` to redeem or check a code that may fail of a caller, a minute and at once")

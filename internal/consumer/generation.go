@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"promopool/internal/crashpoint"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -86,6 +87,7 @@ func (g *Group) supervise(ctx context.Context, w *workers) error {
 // workers are the goroutines of one generation and what they have done.
 type workers struct {
 	gen   *kafka.Generation
+	point *crashpoint.Point
 	topic string
 	log   zerolog.Logger
 	lost  prometheus.Counter
@@ -113,6 +115,7 @@ var started = time.Now()
 func (g *Group) startWorkers(ctx context.Context, gen *kafka.Generation, work Work) *workers {
 	w := &workers{
 		gen:     gen,
+		point:   g.point,
 		topic:   g.topic,
 		log:     g.log,
 		lost:    g.lostCommits,
@@ -205,7 +208,10 @@ func (w *workers) commit() {
 	if !moved {
 		return
 	}
-	err := w.gen.CommitOffsets(map[string]map[int]int64{w.topic: offsets})
+	// The library has no way to end its wait, which lasts seconds at most.
+	err := crashpoint.Do(context.Background(), w.point, func() error {
+		return w.gen.CommitOffsets(map[string]map[int]int64{w.topic: offsets})
+	})
 	if err == nil {
 		w.failing = false
 		return

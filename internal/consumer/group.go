@@ -9,6 +9,7 @@ import (
 	"github.com/rs/zerolog"
 	"github.com/segmentio/kafka-go"
 
+	"promopool/internal/crashpoint"
 	"promopool/internal/topics"
 )
 
@@ -72,6 +73,7 @@ type Work func(ctx context.Context, a Assignment) error
 type Group struct {
 	client  *kafka.Client
 	brokers []string
+	point   *crashpoint.Point // of its offsets
 	name    string
 	topic   string
 	stall   time.Duration
@@ -88,12 +90,13 @@ type Group struct {
 }
 
 // NewGroup returns a membership that Run takes up. While it is none, health
-// says so.
-func NewGroup(client *kafka.Client, brokers []string, name, topic string, stall time.Duration, health *Health, log zerolog.Logger, reg prometheus.Registerer) *Group {
+// says so. Its offsets are committed at a point.
+func NewGroup(client *kafka.Client, brokers []string, point *crashpoint.Point, name, topic string, stall time.Duration, health *Health, log zerolog.Logger, reg prometheus.Registerer) *Group {
 	labels := prometheus.Labels{"group": name}
 	g := &Group{
 		client:  client,
 		brokers: brokers,
+		point:   point,
 		name:    name,
 		topic:   topic,
 		stall:   stall,

@@ -47,7 +47,7 @@ func (c *cast) join(name string, stall time.Duration, work Work) *member {
 	ctx, leave := context.WithCancel(context.Background())
 	log := zerolog.New(zerolog.NewTestWriter(c.t)).With().Str("member", name).Logger()
 	m := &member{
-		Group: NewGroup(c.client, []string{c.addr}, c.topic+".group", c.topic, stall, &Health{}, log, prometheus.NewRegistry()),
+		Group: NewGroup(c.client, []string{c.addr}, nil, c.topic+".group", c.topic, stall, &Health{}, log, prometheus.NewRegistry()),
 		left:  make(chan struct{}),
 	}
 	m.leave = func() { leave(); <-m.left }

@@ -107,7 +107,7 @@ func (w *till) Start(store redeeming.Store, offset int64) *owner {
 		Fetcher:     consumer.NewFetcher(w.client, w.names.RedemptionRequests, 1<<20).Of(described),
 		Redeemer:    redeeming.New(store, func() { w.t.Error("what is answered over Kafka was put into the outbox") }, prometheus.NewRegistry()),
 		Outcomes:    producer.NewRedemptions(w.out, w.names.RedemptionOutcomes, 1, described.Stream, 1),
-		DeadLetters: producer.NewDeadLetters(w.out, w.names.DeadLetters, 1, w.names.RedemptionRequests, described.Stream),
+		DeadLetters: producer.NewDeadLetters(w.out, nil, w.names.DeadLetters, 1, w.names.RedemptionRequests, described.Stream),
 		Told:        consumer.NewTold(w.client, described, topics.Topic{Name: w.names.RedemptionOutcomes, Partitions: 1}, w.store),
 		Health:      o.health, Stop: func(err error) { w.t.Error(err) }, Metrics: consumer.NewMetrics(prometheus.NewRegistry()), Log: zerolog.Nop(),
 	}

@@ -38,6 +38,7 @@ const partitions = 12
 // TestMain runs promopool itself when a test starts this binary as a child.
 func TestMain(m *testing.M) {
 	if os.Getenv("PROMOPOOL_E2E_CHILD") != "" {
+		armFromEnvironment()
 		os.Exit(cli.Main(os.Args[1:], os.Stdout, os.Stderr))
 	}
 	os.Exit(kafkatest.Main(m))

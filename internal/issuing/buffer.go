@@ -17,9 +17,6 @@ const (
 	// emptiedSoon is how soon a grant must be used up for the next to be four
 	// times as large.
 	emptiedSoon = 2 * time.Second
-	// budget bounds the buffers of a process, in bytes; beyond it the longest idle
-	// ones are handed back.
-	budget = 64 << 20
 	// runOverhead is what a run costs beside its texts: with a lot of its own, as
 	// where every code has dates of its own, more than they do.
 	runOverhead = 400
@@ -229,7 +226,7 @@ func (p *Partition) topUp(pools map[string]int64, decided time.Time) {
 // keepBudget gives the longest idle buffer back while the process is over its
 // budget.
 func (p *Partition) keepBudget() {
-	if p.i.buffered.Load() < budget {
+	if p.i.buffered.Load() < p.i.Budget {
 		return
 	}
 	var idlest string

@@ -39,10 +39,17 @@ const (
 	stragglers = 8
 )
 
+// DefaultBudget is room for some hundred thousand codes.
+const DefaultBudget = 64 << 20
+
 // Issuer decides for all partitions of a process. Batches that wait while
 // transactions are under way are merged into one, so that latency at low load
 // does not depend on the number of partitions.
 type Issuer struct {
+	// Budget bounds the buffers of the process, in bytes; beyond it the longest idle
+	// are handed back. To be set before partitions are opened.
+	Budget int64
+
 	store   Store
 	worker  string
 	log     zerolog.Logger
@@ -65,7 +72,7 @@ type Issuer struct {
 // New returns an issuer that owns partitions under the worker's name, which no
 // other process may bear.
 func New(store Store, worker string, reg prometheus.Registerer, log zerolog.Logger) *Issuer {
-	i := &Issuer{store: store, worker: worker, log: log.With().Str("component", "issuing").Logger(), aside: make(chan struct{}, stragglers)}
+	i := &Issuer{Budget: DefaultBudget, store: store, worker: worker, log: log.With().Str("component", "issuing").Logger(), aside: make(chan struct{}, stragglers)}
 	i.metrics = newMetrics(reg, &i.buffered)
 	return i
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"promopool/internal/crashpoint"
 	"promopool/internal/domain"
 	"promopool/internal/issuing"
 	"promopool/internal/postgres/internal/db"
@@ -19,7 +20,7 @@ import (
 // or code.
 func (s *Store) IssueCode(ctx context.Context, who domain.Actor, code string, r domain.Request, traceparent string) (domain.Issuance, error) {
 	var done *domain.Issuance
-	err := s.change(ctx, func(q *db.Queries, _ bool) error {
+	err := s.change(ctx, crashpoint.IssueByHand, func(q *db.Queries, _ bool) error {
 		h, err := s.beginHandout(ctx, q, r)
 		if err != nil {
 			return err
@@ -45,7 +46,7 @@ func (s *Store) IssueCode(ctx context.Context, who domain.Actor, code string, r 
 // Otherwise as IssueCode.
 func (s *Store) IssueNext(ctx context.Context, who domain.Actor, r domain.Request, traceparent string) (domain.Issuance, error) {
 	var done *domain.Issuance
-	err := s.change(ctx, func(q *db.Queries, _ bool) error {
+	err := s.change(ctx, crashpoint.IssueByHand, func(q *db.Queries, _ bool) error {
 		h, err := s.beginHandout(ctx, q, r)
 		if err != nil {
 			return err
@@ -265,7 +266,7 @@ func (s *Store) UnblockCode(ctx context.Context, who domain.Actor, poolID, code,
 // changeCode changes a code of a launched pool, under the pool's lock, and tells
 // its story afterwards, when others have the lock again.
 func (s *Store) changeCode(ctx context.Context, poolID, code string, work func(*db.Queries, *domain.Pool, db.FindCodeRow) error) (domain.CodeStory, error) {
-	err := s.change(ctx, func(q *db.Queries, _ bool) error {
+	err := s.change(ctx, crashpoint.BlockCode, func(q *db.Queries, _ bool) error {
 		p, err := lockPool(ctx, q, poolID, 0)
 		if err != nil {
 			return err

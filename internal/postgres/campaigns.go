@@ -9,6 +9,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"promopool/internal/crashpoint"
 	"promopool/internal/domain"
 	"promopool/internal/postgres/internal/db"
 )
@@ -20,7 +21,7 @@ func (s *Store) CreateCampaign(ctx context.Context, who domain.Actor, c domain.C
 		return domain.Campaign{}, err
 	}
 	var made domain.Campaign
-	err := s.change(ctx, func(q *db.Queries, maybe bool) error {
+	err := s.change(ctx, crashpoint.CreateCampaign, func(q *db.Queries, maybe bool) error {
 		if maybe && made.ID != "" {
 			if row, err := q.CampaignByID(ctx, made.ID); err == nil && campaignOf(row) == made {
 				return nil
@@ -114,7 +115,7 @@ func (s *Store) RenameCampaign(ctx context.Context, who domain.Actor, id, name s
 	if err := want.Check(); err != nil {
 		return domain.Campaign{}, err
 	}
-	err := s.change(ctx, func(q *db.Queries, _ bool) error {
+	err := s.change(ctx, crashpoint.RenameCampaign, func(q *db.Queries, _ bool) error {
 		if err := q.LockCampaign(ctx, id); err != nil {
 			return err
 		}
@@ -142,7 +143,7 @@ func (s *Store) RenameCampaign(ctx context.Context, who domain.Actor, id, name s
 // DeleteCampaign removes a campaign that has no pools; with pools it is
 // domain.ErrInUse.
 func (s *Store) DeleteCampaign(ctx context.Context, who domain.Actor, id string) error {
-	return s.change(ctx, func(q *db.Queries, maybe bool) error {
+	return s.change(ctx, crashpoint.DeleteCampaign, func(q *db.Queries, maybe bool) error {
 		// The foreign key decides; asking first spares its wait for a pool's lock.
 		used, err := q.CampaignHasPools(ctx, id)
 		if err != nil {

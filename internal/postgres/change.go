@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"promopool/internal/crashpoint"
 	"promopool/internal/domain"
 	"promopool/internal/postgres/internal/db"
 )
@@ -26,10 +27,10 @@ const changeAttempts = 8
 // An error of work is returned as it is, and nothing has changed. After
 // domain.ErrAway nothing has changed either; only domain.ErrUnsure leaves the
 // caller in doubt.
-func (s *Store) change(ctx context.Context, work func(q *db.Queries, maybe bool) error) error {
+func (s *Store) change(ctx context.Context, point *crashpoint.Point, work func(q *db.Queries, maybe bool) error) error {
 	maybe := false
 	for attempt := 1; ; attempt++ {
-		unanswered, err := s.attempt(ctx, maybe, work)
+		unanswered, err := s.attempt(ctx, point, maybe, work)
 		if err == nil {
 			return nil
 		}
@@ -45,8 +46,8 @@ func (s *Store) change(ctx context.Context, work func(q *db.Queries, maybe bool)
 
 // attempt is one transaction. unanswered: the COMMIT was sent, and what became
 // of it is not known.
-func (s *Store) attempt(ctx context.Context, maybe bool, work func(q *db.Queries, maybe bool) error) (unanswered bool, err error) {
-	tx, err := s.pool.Begin(ctx)
+func (s *Store) attempt(ctx context.Context, point *crashpoint.Point, maybe bool, work func(q *db.Queries, maybe bool) error) (unanswered bool, err error) {
+	tx, err := s.conns.Begin(ctx, point)
 	if err != nil {
 		return false, lost{err}
 	}

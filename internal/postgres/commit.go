@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"promopool/internal/crashpoint"
 	"promopool/internal/domain"
 	"promopool/internal/issuing"
 	"promopool/internal/postgres/internal/db"
@@ -21,7 +22,7 @@ import (
 func (s *Store) LookUp(ctx context.Context, keys []domain.Key, pools map[int32]*domain.Pool) (map[domain.Key]*domain.Issuance, time.Time, error) {
 	var known map[domain.Key]*domain.Issuance
 	var now time.Time
-	err := s.pool.AcquireFunc(ctx, func(c *pgxpool.Conn) error {
+	err := s.conns.Reads().AcquireFunc(ctx, func(c *pgxpool.Conn) error {
 		var err error
 		known, now, err = s.lookUp(ctx, c.Conn(), keys, pools)
 		return err
@@ -81,7 +82,7 @@ func (s *Store) Commit(ctx context.Context, entries []issuing.Entry, plan *domai
 	if err != nil {
 		return err
 	}
-	return decisionError(s.q.CommitBatches(ctx, params))
+	return decisionError(s.conns.One(ctx, crashpoint.Commit, func(ctx context.Context, q *db.Queries) error { return q.CommitBatches(ctx, params) }))
 }
 
 // commitParams lays a plan out as the arrays of commit_batches: runs in the

@@ -8,6 +8,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgtype"
 
+	"promopool/internal/crashpoint"
 	"promopool/internal/customers"
 	"promopool/internal/domain"
 	"promopool/internal/postgres/internal/db"
@@ -21,7 +22,7 @@ const volumeCodes = 1_000_000
 // ListCodes lists about so many issued codes under their customers.
 func (s *Store) ListCodes(ctx context.Context, atMost int) (customers.Listed, error) {
 	var done customers.Listed
-	err := s.change(ctx, func(q *db.Queries, _ bool) error {
+	err := s.change(ctx, crashpoint.ListCodes, func(q *db.Queries, _ bool) error {
 		r, err := q.ListCodes(ctx, db.ListCodesParams{AtMost: int64(atMost), VolumeCodes: volumeCodes})
 		if err != nil {
 			return err

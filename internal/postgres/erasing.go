@@ -9,6 +9,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"promopool/internal/crashpoint"
 	"promopool/internal/domain"
 	"promopool/internal/issuing"
 	"promopool/internal/postgres/internal/db"
@@ -18,7 +19,7 @@ import (
 // customer that is under way. What was issued until then is old.
 func (s *Store) BeginErasure(ctx context.Context, who domain.Actor, customer string) (domain.Erasure, error) {
 	var begun domain.Erasure
-	err := s.change(ctx, func(q *db.Queries, _ bool) error {
+	err := s.change(ctx, crashpoint.BeginErasure, func(q *db.Queries, _ bool) error {
 		pseudonyms, err := s.pseudonyms(ctx, q)
 		if err == nil && pseudonyms == nil {
 			pseudonyms, err = makePseudonyms(ctx, q)
@@ -85,7 +86,7 @@ func erasureOf(r db.Erasure) domain.Erasure {
 // ErasePiece erases some rows of an erasure's customer, and reports whether there may
 // be more. It must not begin before all that is old is listed.
 func (s *Store) ErasePiece(ctx context.Context, e domain.Erasure, atMost int) (more bool, err error) {
-	err = s.change(ctx, func(q *db.Queries, _ bool) error {
+	err = s.change(ctx, crashpoint.ErasePiece, func(q *db.Queries, _ bool) error {
 		n, err := q.EraseCodes(ctx, db.EraseCodesParams{Erasure: e.No, AtMost: int32(atMost)})
 		if err == nil && n == 0 {
 			n, err = q.EraseRedemptions(ctx, db.EraseRedemptionsParams{Erasure: e.No, AtMost: int32(atMost)})
@@ -105,15 +106,17 @@ func (s *Store) Listed(ctx context.Context, e domain.Erasure) (bool, error) {
 // MarkErasure keeps what the topics hold now that the rows are erased. The first
 // marks stay.
 func (s *Store) MarkErasure(ctx context.Context, e domain.Erasure, marks domain.ErasureMarks) error {
-	return asked(s.q.MarkErasure(ctx, db.MarkErasureParams{
-		Erasure: e.No, Stream: marks.Stream, Ends: marks.Ends, RedemptionEnds: marks.RedemptionEnds,
+	return asked(s.conns.One(ctx, crashpoint.MarkErasure, func(ctx context.Context, q *db.Queries) error {
+		return q.MarkErasure(ctx, db.MarkErasureParams{
+			Erasure: e.No, Stream: marks.Stream, Ends: marks.Ends, RedemptionEnds: marks.RedemptionEnds,
+		})
 	}))
 }
 
 // FinishErasure forgets the id, once the outbox has published what it had when the
 // rows were erased, and reports whether it has.
 func (s *Store) FinishErasure(ctx context.Context, e domain.Erasure) (bool, error) {
-	n, err := s.q.FinishErasure(ctx, e.No)
+	n, err := answered(ctx, s, crashpoint.FinishErasure, func(ctx context.Context, q *db.Queries) (int64, error) { return q.FinishErasure(ctx, e.No) })
 	return n > 0, asked(err)
 }
 

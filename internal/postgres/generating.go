@@ -14,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgtype"
 
+	"promopool/internal/crashpoint"
 	"promopool/internal/domain"
 	"promopool/internal/postgres/internal/db"
 )
@@ -28,7 +29,7 @@ func (s *Store) Generate(ctx context.Context, who domain.Actor, poolID string, g
 		g.Key = rand.Text() // a COMMIT without an answer is found by it
 	}
 	var done domain.Import
-	err := s.change(ctx, func(q *db.Queries, _ bool) error {
+	err := s.change(ctx, crashpoint.Generate, func(q *db.Queries, _ bool) error {
 		var task int64
 		p, err := lockPool(ctx, q, poolID, 0)
 		if err != nil {
@@ -239,7 +240,7 @@ func (s *Store) Replenish(ctx context.Context) ([]Replenished, error) {
 
 func (s *Store) replenish(ctx context.Context, id string) (Replenished, error) {
 	var done Replenished
-	err := s.change(ctx, func(q *db.Queries, _ bool) error {
+	err := s.change(ctx, crashpoint.Replenish, func(q *db.Queries, _ bool) error {
 		done = Replenished{PoolID: id}
 		p, err := lockPool(ctx, q, id, 0)
 		if errors.Is(err, domain.ErrNotFound) {

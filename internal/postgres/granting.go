@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 
+	"promopool/internal/crashpoint"
 	"promopool/internal/domain"
 	"promopool/internal/issuing"
 	"promopool/internal/postgres/internal/db"
@@ -61,7 +62,9 @@ func (s *Store) Held(ctx context.Context, partition int32) (map[string]*issuing.
 // Refill grants codes to the partition (protocol: REFILL). The settings and
 // lots are read after the grant: whatever changes them later hands it back.
 func (s *Store) Refill(ctx context.Context, partition int32, pool *domain.Pool, want int64) (issuing.Stock, error) {
-	granted, err := s.q.Refill(ctx, db.RefillParams{Partition: partition, Pool: pool.Key, Want: want})
+	granted, err := answered(ctx, s, crashpoint.Refill, func(ctx context.Context, q *db.Queries) ([]db.RefillRow, error) {
+		return q.Refill(ctx, db.RefillParams{Partition: partition, Pool: pool.Key, Want: want})
+	})
 	if err != nil {
 		return issuing.Stock{}, decisionError(err)
 	}
@@ -99,7 +102,9 @@ func (s *Store) Refill(ctx context.Context, partition int32, pool *domain.Pool, 
 
 // GiveBack returns what the partition holds of the pool.
 func (s *Store) GiveBack(ctx context.Context, partition int32, pool int32) error {
-	return decisionError(s.q.GiveBack(ctx, db.GiveBackParams{Partition: partition, Pool: pool}))
+	return decisionError(s.conns.One(ctx, crashpoint.GiveBack, func(ctx context.Context, q *db.Queries) error {
+		return q.GiveBack(ctx, db.GiveBackParams{Partition: partition, Pool: pool})
+	}))
 }
 
 // Texts loads the codes of the unissued ordinals of runs, in their order.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"promopool/internal/crashpoint"
 	"promopool/internal/domain"
 	"promopool/internal/postgres/internal/db"
 )
@@ -22,7 +23,7 @@ func (s *Store) BeginImport(ctx context.Context, u domain.Upload) (task int64, e
 	if err != nil {
 		return 0, err
 	}
-	err = s.change(ctx, func(q *db.Queries, _ bool) error {
+	err = s.change(ctx, crashpoint.BeginImport, func(q *db.Queries, _ bool) error {
 		// A row that an unanswered COMMIT has left is swept as any dead upload.
 		task, err = q.BeginImport(ctx, db.BeginImportParams{
 			PoolID: u.PoolID, FileName: u.FileName, MediaType: u.MediaType, Options: options, Reader: importReader,
@@ -57,7 +58,7 @@ func takesFiles(ctx context.Context, q *db.Queries, pool int32) error {
 
 // AppendImport keeps the next part of an upload.
 func (s *Store) AppendImport(ctx context.Context, task, offset int64, part []byte) error {
-	return s.change(ctx, func(q *db.Queries, maybe bool) error {
+	return s.change(ctx, crashpoint.AppendImport, func(q *db.Queries, maybe bool) error {
 		n, err := q.GrowImport(ctx, db.GrowImportParams{N: int64(len(part)), Task: task, FirstByte: offset})
 		switch {
 		case err != nil:
@@ -74,7 +75,7 @@ func (s *Store) AppendImport(ctx context.Context, task, offset int64, part []byt
 // SubmitImport hands an upload to the runners. From then on, or never, no codes
 // of its pool are generated.
 func (s *Store) SubmitImport(ctx context.Context, task int64) (domain.Import, error) {
-	err := s.change(ctx, func(q *db.Queries, maybe bool) error {
+	err := s.change(ctx, crashpoint.SubmitImport, func(q *db.Queries, maybe bool) error {
 		pool, err := q.LockPoolOfImport(ctx, task)
 		if err == nil {
 			err = takesFiles(ctx, q, pool)
@@ -96,7 +97,7 @@ func (s *Store) SubmitImport(ctx context.Context, task int64) (domain.Import, er
 
 // AbandonImport forgets an upload that was not submitted.
 func (s *Store) AbandonImport(ctx context.Context, task int64) error {
-	n, err := s.q.AbandonImport(ctx, task)
+	n, err := answered(ctx, s, crashpoint.AbandonImport, func(ctx context.Context, q *db.Queries) (int64, error) { return q.AbandonImport(ctx, task) })
 	if err != nil || n == 0 {
 		return asked(err)
 	}
@@ -116,7 +117,7 @@ func (s *Store) Import(ctx context.Context, task int64) (domain.Import, error) {
 // in any more from its return on. Cancelling a cancelled one changes nothing;
 // another that has ended is domain.ErrImportEnded. It returns the task.
 func (s *Store) CancelImport(ctx context.Context, task int64) (domain.Import, error) {
-	err := s.change(ctx, func(q *db.Queries, _ bool) error {
+	err := s.change(ctx, crashpoint.CancelImport, func(q *db.Queries, _ bool) error {
 		_, err := q.CancelImport(ctx, task)
 		return err
 	})
@@ -251,7 +252,7 @@ func (s *Store) ImportPart(ctx context.Context, task, offset int64) ([]byte, err
 // DropImportBody forgets the file of a task that has ended, if the time for
 // which it is kept is over or its pool is gone.
 func (s *Store) DropImportBody(ctx context.Context, task int64) error {
-	n, err := s.q.LetFileGo(ctx, task)
+	n, err := answered(ctx, s, crashpoint.LetFileGo, func(ctx context.Context, q *db.Queries) (int64, error) { return q.LetFileGo(ctx, task) })
 	if err != nil || n == 0 {
 		return asked(err)
 	}
@@ -259,7 +260,7 @@ func (s *Store) DropImportBody(ctx context.Context, task int64) error {
 	if err := s.dropParts(ctx, task); err != nil {
 		return err
 	}
-	return asked(s.q.MarkImportDropped(ctx, task))
+	return asked(s.conns.One(ctx, crashpoint.MarkFileDropped, func(ctx context.Context, q *db.Queries) error { return q.MarkImportDropped(ctx, task) }))
 }
 
 // dropFilesOf forgets the files of a pool that is gone, but those of imports
@@ -283,17 +284,21 @@ const seenAtOnce = 50_000
 // DropSeen forgets the codes that are remembered of an import's file.
 func (s *Store) DropSeen(ctx context.Context, task int64) error {
 	err := inPieces(seenAtOnce, func() (int64, error) {
-		return s.q.DropMoves(ctx, db.DropMovesParams{Task: task, AtMost: seenAtOnce})
+		return answered(ctx, s, crashpoint.DropMoves, func(ctx context.Context, q *db.Queries) (int64, error) {
+			return q.DropMoves(ctx, db.DropMovesParams{Task: task, AtMost: seenAtOnce})
+		})
 	})
 	if err == nil {
 		err = inPieces(seenAtOnce, func() (int64, error) {
-			return s.q.DropSeenCodes(ctx, db.DropSeenCodesParams{Task: task, AtMost: seenAtOnce})
+			return answered(ctx, s, crashpoint.DropSeen, func(ctx context.Context, q *db.Queries) (int64, error) {
+				return q.DropSeenCodes(ctx, db.DropSeenCodesParams{Task: task, AtMost: seenAtOnce})
+			})
 		})
 	}
 	if err != nil {
 		return err
 	}
-	return asked(s.q.MarkSeenDropped(ctx, task))
+	return asked(s.conns.One(ctx, crashpoint.MarkSeenDropped, func(ctx context.Context, q *db.Queries) error { return q.MarkSeenDropped(ctx, task) }))
 }
 
 // partsAtOnce bounds a transaction that drops parts.
@@ -301,7 +306,9 @@ const partsAtOnce = 64
 
 func (s *Store) dropParts(ctx context.Context, task int64) error {
 	return inPieces(partsAtOnce, func() (int64, error) {
-		return s.q.DropImportParts(ctx, db.DropImportPartsParams{Task: task, AtMost: partsAtOnce})
+		return answered(ctx, s, crashpoint.DropParts, func(ctx context.Context, q *db.Queries) (int64, error) {
+			return q.DropImportParts(ctx, db.DropImportPartsParams{Task: task, AtMost: partsAtOnce})
+		})
 	})
 }
 

@@ -8,6 +8,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"promopool/internal/crashpoint"
 	"promopool/internal/domain"
 	"promopool/internal/issuing"
 	"promopool/internal/postgres/internal/db"
@@ -18,7 +19,7 @@ const rollbackTime = time.Second
 
 // CommitLocked decides and commits under locks (protocol: BATCH, with V).
 func (s *Store) CommitLocked(ctx context.Context, l issuing.Locking, decide func(issuing.Locked) issuing.Decision) error {
-	tx, err := s.pool.Begin(ctx)
+	tx, err := s.conns.Begin(ctx, crashpoint.CommitLocked)
 	if err != nil {
 		return decisionError(err)
 	}

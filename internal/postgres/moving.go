@@ -8,6 +8,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"promopool/internal/crashpoint"
 	"promopool/internal/domain"
 	"promopool/internal/importing"
 	"promopool/internal/postgres/internal/db"
@@ -23,8 +24,7 @@ func (s *importSession) Move(ctx context.Context, last importing.Step) (importin
 	t := targets{}
 	var res importing.Result
 	var moves []importing.Move
-	err := pgx.BeginFunc(ctx, s.conn, func(tx pgx.Tx) error {
-		q := s.q.WithTx(tx)
+	err := s.conn.InTx(ctx, crashpoint.MoveCodes, func(tx pgx.Tx, q *db.Queries) error {
 		rows, err := q.NextMoves(ctx, db.NextMovesParams{Task: s.job.Task, Pool: s.pool, AtMost: movesAtOnce})
 		if err != nil {
 			return err
@@ -37,7 +37,7 @@ func (s *importSession) Move(ctx context.Context, last importing.Step) (importin
 			s.want(t, m.Window)
 			moves = append(moves, m)
 		}
-		if err := s.number(ctx, t); err != nil {
+		if err := t.number(ctx, q.LotNumbers); err != nil {
 			return err
 		}
 		refused, err := s.move(ctx, q, moves, t)
@@ -175,14 +175,16 @@ const smallPiece = 20
 func (s *importSession) layAnew(ctx context.Context, lot int32, from int64) error {
 	into := s.rests[lot]
 	if into.size == 0 {
-		n, err := s.q.LotNumbers(ctx, 1)
+		n, err := s.lotNumbers(ctx, 1)
 		if err != nil {
 			return err
 		}
 		into.no = n[0]
 	}
 	for {
-		n, err := s.q.LayAnew(ctx, db.LayAnewParams{Pool: s.pool, Lot: lot, FromSeq: from, IntoLot: into.no, Size: into.size, AtMost: movesAtOnce})
+		n, err := inSession(ctx, s, crashpoint.LayAnew, func(q *db.Queries) (int64, error) {
+			return q.LayAnew(ctx, db.LayAnewParams{Pool: s.pool, Lot: lot, FromSeq: from, IntoLot: into.no, Size: into.size, AtMost: movesAtOnce})
+		})
 		if err != nil || n == 0 {
 			return err
 		}

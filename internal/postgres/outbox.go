@@ -7,6 +7,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"promopool/internal/crashpoint"
 	"promopool/internal/domain"
 	"promopool/internal/postgres/internal/db"
 )
@@ -48,13 +49,15 @@ func (s *Store) Unpublished(ctx context.Context, atMost int) ([]domain.Event, er
 
 // Published forgets events that Kafka has.
 func (s *Store) Published(ctx context.Context, numbers []int64) error {
-	return asked(s.q.DeletePublished(ctx, numbers))
+	return asked(s.conns.One(ctx, crashpoint.DeletePublished, func(ctx context.Context, q *db.Queries) error { return q.DeletePublished(ctx, numbers) }))
 }
 
 // TakeLease makes the holder the one who does what the name says, for so long,
 // and reports whether it is. The holder takes it again before that is over.
 func (s *Store) TakeLease(ctx context.Context, name, holder string, long time.Duration) (bool, error) {
-	taken, err := s.q.TakeLease(ctx, db.TakeLeaseParams{Name: name, Holder: holder, Seconds: long.Seconds()})
+	taken, err := answered(ctx, s, crashpoint.TakeLease, func(ctx context.Context, q *db.Queries) (bool, error) {
+		return q.TakeLease(ctx, db.TakeLeaseParams{Name: name, Holder: holder, Seconds: long.Seconds()})
+	})
 	if errors.Is(err, pgx.ErrNoRows) {
 		return false, nil
 	}
@@ -63,5 +66,7 @@ func (s *Store) TakeLease(ctx context.Context, name, holder string, long time.Du
 
 // DropLease lets the next one have it at once.
 func (s *Store) DropLease(ctx context.Context, name, holder string) error {
-	return asked(s.q.DropLease(ctx, db.DropLeaseParams{Name: name, Holder: holder}))
+	return asked(s.conns.One(ctx, crashpoint.DropLease, func(ctx context.Context, q *db.Queries) error {
+		return q.DropLease(ctx, db.DropLeaseParams{Name: name, Holder: holder})
+	}))
 }

@@ -12,8 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
-	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
 
@@ -21,6 +21,7 @@ import (
 	"promopool/internal/importing"
 	"promopool/internal/issuing"
 	"promopool/internal/pgtest"
+	"promopool/internal/postgres/internal/conn"
 	"promopool/internal/postgres/internal/db"
 	"promopool/internal/redeeming"
 )
@@ -134,6 +135,7 @@ func TestPlans(t *testing.T) {
 type plansWorld struct {
 	t      *testing.T
 	store  *Store
+	db     *pgx.Conn
 	part   *issuing.Partition
 	issuer *issuing.Issuer
 	at     int64
@@ -187,24 +189,26 @@ func (l *planLog) add(query string, n planNode) {
 
 func newPlansWorld(t *testing.T) *plansWorld {
 	w := &plansWorld{t: t, plans: planLog{nodes: map[string]planNode{}}}
-	cfg, err := config(pgtest.Database(t, Migrate), "test", 2)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cfg.ConnConfig.OnNotice = w.plans.notice
-	maps.Copy(cfg.ConnConfig.RuntimeParams, map[string]string{
-		"client_min_messages": "log", "session_preload_libraries": "auto_explain",
-		"auto_explain.log_min_duration": "0", "auto_explain.log_nested_statements": "on", "auto_explain.log_format": "json",
+	url := pgtest.Database(t, Migrate)
+	conns, err := conn.Open(t.Context(), url, "test", 3, func(cfg *pgx.ConnConfig) {
+		cfg.OnNotice = w.plans.notice
+		maps.Copy(cfg.RuntimeParams, map[string]string{
+			"client_min_messages": "log", "session_preload_libraries": "auto_explain",
+			"auto_explain.log_min_duration": "0", "auto_explain.log_nested_statements": "on", "auto_explain.log_format": "json",
+		})
 	})
-	pool, err := pgxpool.NewWithConfig(t.Context(), cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(pool.Close)
-	if err := pool.Ping(t.Context()); err != nil {
+	t.Cleanup(conns.Close)
+	if err := conns.Reads().Ping(t.Context()); err != nil {
 		t.Skipf("this PostgreSQL has no auto_explain: %v", err)
 	}
-	w.store = &Store{pool: pool, q: db.New(pool)}
+	w.store = newStore(conns)
+	if w.db, err = pgx.Connect(t.Context(), url); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { w.db.Close(context.Background()) })
 	for _, table := range []string{"codes", "issuances", "runs", "lots", "pools", "batches", "partitions", "imports", "import_moves", "import_seen", "lot_changes", "redemptions", "refused_redemptions", "code_uses", "withdrawn", "blocks", "customer_codes", "unlisted"} {
 		w.exec("ALTER TABLE " + table + " SET (autovacuum_enabled = off)")
 	}
@@ -219,7 +223,7 @@ func newPlansWorld(t *testing.T) *plansWorld {
 
 func (w *plansWorld) exec(sql string, args ...any) {
 	w.t.Helper()
-	if _, err := w.store.pool.Exec(w.t.Context(), sql, args...); err != nil {
+	if _, err := w.db.Exec(w.t.Context(), sql, args...); err != nil {
 		w.t.Fatalf("%s: %v", sql, err)
 	}
 }

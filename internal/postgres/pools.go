@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgtype"
 
+	"promopool/internal/crashpoint"
 	"promopool/internal/domain"
 	"promopool/internal/postgres/internal/db"
 )
@@ -21,7 +22,7 @@ func (s *Store) CreatePool(ctx context.Context, who domain.Actor, p domain.Pool,
 		return domain.Pool{}, err
 	}
 	var made domain.Pool
-	err := s.change(ctx, func(q *db.Queries, maybe bool) error {
+	err := s.change(ctx, crashpoint.CreatePool, func(q *db.Queries, maybe bool) error {
 		if maybe && isStored(ctx, q, made) {
 			return nil
 		}
@@ -113,7 +114,7 @@ func (s *Store) UpdatePool(ctx context.Context, who domain.Actor, id string, ver
 	names := []string{"pool:" + id} // and the new one, when the edit is seen to change it
 	var done domain.Pool
 	var crossed []domain.Crossing
-	err := s.change(ctx, func(q *db.Queries, maybe bool) error {
+	err := s.change(ctx, crashpoint.EditPool, func(q *db.Queries, maybe bool) error {
 		if maybe && isStored(ctx, q, done) {
 			return nil
 		}
@@ -243,7 +244,7 @@ var before = map[domain.State]domain.State{domain.Active: domain.Draft, domain.A
 func (s *Store) move(ctx context.Context, id string, version int64, to domain.State, step func(*db.Queries, domain.Pool) (entry, error)) (domain.Pool, error) {
 	var done domain.Pool
 	var crossed []domain.Crossing
-	err := s.change(ctx, func(q *db.Queries, _ bool) error {
+	err := s.change(ctx, crashpoint.MovePool, func(q *db.Queries, _ bool) error {
 		if err := q.TakeNames(ctx, []string{"pool:" + id}); err != nil {
 			return err
 		}
@@ -297,7 +298,7 @@ const codesAtOnce = 50_000
 // DeleteOrphans and SweepImports.
 func (s *Store) DeletePool(ctx context.Context, who domain.Actor, id string, version int64) error {
 	var key int32
-	err := s.change(ctx, func(q *db.Queries, maybe bool) error {
+	err := s.change(ctx, crashpoint.DeletePool, func(q *db.Queries, maybe bool) error {
 		if err := q.TakeNames(ctx, []string{"pool:" + id}); err != nil {
 			return err
 		}
@@ -345,7 +346,9 @@ func (s *Store) DeleteOrphans(ctx context.Context) error {
 
 func (s *Store) deleteCodes(ctx context.Context, pool int32) error {
 	return inPieces(codesAtOnce, func() (int64, error) {
-		return s.q.DeleteCodes(ctx, db.DeleteCodesParams{Pool: pool, AtMost: codesAtOnce})
+		return answered(ctx, s, crashpoint.DeleteCodes, func(ctx context.Context, q *db.Queries) (int64, error) {
+			return q.DeleteCodes(ctx, db.DeleteCodesParams{Pool: pool, AtMost: codesAtOnce})
+		})
 	})
 }
 

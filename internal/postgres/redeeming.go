@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgtype"
 
+	"promopool/internal/crashpoint"
 	"promopool/internal/domain"
 	"promopool/internal/postgres/internal/db"
 	"promopool/internal/redeeming"
@@ -23,7 +24,7 @@ import (
 func (s *Store) Redeem(ctx context.Context, asks []redeeming.Ask) ([]domain.Judgement, error) {
 	var judged []domain.Judgement
 	lock := map[int32]bool{} // pools that a code may have to be withdrawn from
-	err := s.change(ctx, func(q *db.Queries, _ bool) error {
+	err := s.change(ctx, crashpoint.Redeem, func(q *db.Queries, _ bool) error {
 		c := court{store: s, q: q, asks: requests(asks)}
 		err := c.open(ctx, true)
 		if err == nil {

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 
+	"promopool/internal/crashpoint"
 	"promopool/internal/domain"
 	"promopool/internal/postgres/internal/db"
 )
@@ -12,7 +13,7 @@ import (
 // RollBack rolls a redemption back, under its code's lock. first: it was not
 // before.
 func (s *Store) RollBack(ctx context.Context, who domain.Actor, poolID, redemptionID, traceparent string) (done domain.Redemption, first bool, err error) {
-	err = s.change(ctx, func(q *db.Queries, maybe bool) error {
+	err = s.change(ctx, crashpoint.RollBack, func(q *db.Queries, maybe bool) error {
 		gate, err := q.Gate(ctx)
 		switch {
 		case err != nil:
@@ -116,7 +117,7 @@ func (s *Store) CloseGateUnless(ctx context.Context, redeemed []domain.Redemptio
 	if len(known) == len(all) {
 		return nil
 	}
-	return asked(s.q.CloseGateFor(ctx, reason))
+	return asked(s.conns.One(ctx, crashpoint.CloseGateFor, func(ctx context.Context, q *db.Queries) error { return q.CloseGateFor(ctx, reason) }))
 }
 
 // mostRedemptions bounds what is told of those of one code.
@@ -194,9 +195,15 @@ func (s *Store) markRedeemed(ctx context.Context, pool *domain.Pool, codes []dom
 // PruneRedemptions drops rejections that need not be remembered any more, and
 // returns how many.
 func (s *Store) PruneRedemptions(ctx context.Context) (n int64, err error) {
-	for _, drop := range []func(context.Context, int32) (int64, error){s.q.PruneRedemptions, s.q.PruneRefusedRedemptions} {
+	for _, drop := range []struct {
+		at   *crashpoint.Point
+		some func(q *db.Queries, ctx context.Context, atMost int32) (int64, error)
+	}{
+		{crashpoint.PruneRedemptions, (*db.Queries).PruneRedemptions},
+		{crashpoint.PruneRefused, (*db.Queries).PruneRefusedRedemptions},
+	} {
 		if err := inPieces(rejectionsAtOnce, func() (int64, error) {
-			dropped, err := drop(ctx, rejectionsAtOnce)
+			dropped, err := answered(ctx, s, drop.at, func(ctx context.Context, q *db.Queries) (int64, error) { return drop.some(q, ctx, rejectionsAtOnce) })
 			n += dropped
 			return dropped, err
 		}); err != nil {

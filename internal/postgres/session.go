@@ -11,8 +11,10 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"promopool/internal/crashpoint"
 	"promopool/internal/domain"
 	"promopool/internal/importing"
+	"promopool/internal/postgres/internal/conn"
 	"promopool/internal/postgres/internal/db"
 )
 
@@ -20,8 +22,8 @@ import (
 // the advisory lock of imports into the pool, so whatever it commits it commits
 // as the only one; a process that was frozen and replaced finds it closed.
 type importSession struct {
-	conn *pgx.Conn
-	q    *db.Queries
+	conn *conn.Session
+	q    *db.Queries // refuses to write
 	pool int32
 	job  importing.Job
 
@@ -55,17 +57,21 @@ const importReader = 2
 
 // importSession is a connection that works on no import yet.
 func (s *Store) importSession(ctx context.Context) (*importSession, error) {
-	pooled, err := s.pool.Acquire(ctx)
+	own, err := s.conns.Session(ctx, importSettings)
 	if err != nil {
 		return nil, err
 	}
-	conn := pooled.Hijack()
-	session := &importSession{conn: conn, q: db.New(conn), lots: map[domain.Window]grown{}, rests: map[int32]grown{}}
-	if _, err := conn.Exec(ctx, importSettings); err != nil {
-		session.Close()
-		return nil, err
-	}
-	return session, nil
+	return &importSession{conn: own, q: own.Reads(), lots: map[domain.Window]grown{}, rests: map[int32]grown{}}, nil
+}
+
+// inSession writes by one statement at a point, and returns what it answers.
+func inSession[T any](ctx context.Context, s *importSession, p *crashpoint.Point, ask func(q *db.Queries) (T, error)) (T, error) {
+	var answer T
+	err := s.conn.InTx(ctx, p, func(_ pgx.Tx, q *db.Queries) (err error) {
+		answer, err = ask(q)
+		return err
+	})
+	return answer, err
 }
 
 // NextImport claims the oldest import that nobody works on.
@@ -100,7 +106,7 @@ func (s *importSession) claim(ctx context.Context, task int64, pool int32) (bool
 	if err != nil || !locked {
 		return false, err
 	}
-	row, err := s.q.ClaimImport(ctx, task)
+	row, err := inSession(ctx, s, crashpoint.ClaimImport, func(q *db.Queries) (db.ClaimImportRow, error) { return q.ClaimImport(ctx, task) })
 	if errors.Is(err, pgx.ErrNoRows) { // ended since we looked
 		return false, s.q.UnlockImportsOf(ctx, pool)
 	}
@@ -126,11 +132,7 @@ func (s *importSession) claim(ctx context.Context, task int64, pool int32) (bool
 
 func (s *importSession) Job() importing.Job { return s.job }
 
-func (s *importSession) Close() {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-	defer cancel()
-	s.conn.Close(ctx)
-}
+func (s *importSession) Close() { s.conn.Close() }
 
 func (s *importSession) Now(ctx context.Context) (time.Time, bool, error) {
 	row, err := s.q.ImportClock(ctx, s.pool)
@@ -163,12 +165,11 @@ func (s *importSession) Commit(ctx context.Context, step importing.Step) (import
 	for _, l := range step.Lots {
 		s.want(t, l.Window).more += int64(len(l.Codes))
 	}
-	if err := s.number(ctx, t); err != nil {
+	if err := t.number(ctx, s.lotNumbers); err != nil {
 		return importing.Result{}, err
 	}
 	res := importing.Result{Added: step.Added, Unchanged: int64(len(step.Unchanged)), Refused: int64(len(step.Refusals))}
-	err := pgx.BeginFunc(ctx, s.conn, func(tx pgx.Tx) error {
-		q := s.q.WithTx(tx)
+	err := s.conn.InTx(ctx, crashpoint.CommitChunk, func(tx pgx.Tx, q *db.Queries) error {
 		if step.Added > 0 {
 			_, err := tx.CopyFrom(ctx, pgx.Identifier{"codes"}, []string{"pool", "lot", "seq", "code"}, s.codes(step.Lots, t))
 			if err != nil {
@@ -253,8 +254,8 @@ func (s *importSession) want(t targets, w domain.Window) *target {
 	return t[w]
 }
 
-// number gives new lots their numbers.
-func (s *importSession) number(ctx context.Context, t targets) error {
+// number gives new lots numbers, which next makes.
+func (t targets) number(ctx context.Context, next func(ctx context.Context, n int32) ([]int32, error)) error {
 	var fresh []*target
 	for _, l := range t {
 		if l.size == 0 {
@@ -265,7 +266,7 @@ func (s *importSession) number(ctx context.Context, t targets) error {
 		return nil
 	}
 	slices.SortFunc(fresh, func(a, b *target) int { return cmp.Compare(a.at, b.at) })
-	numbers, err := s.q.LotNumbers(ctx, int32(len(fresh)))
+	numbers, err := next(ctx, int32(len(fresh)))
 	if err != nil {
 		return err
 	}
@@ -273,6 +274,10 @@ func (s *importSession) number(ctx context.Context, t targets) error {
 		fresh[i].no = n
 	}
 	return nil
+}
+
+func (s *importSession) lotNumbers(ctx context.Context, n int32) ([]int32, error) {
+	return inSession(ctx, s, crashpoint.NumberLots, func(q *db.Queries) ([]int32, error) { return q.LotNumbers(ctx, n) })
 }
 
 // keep remembers what has become true.
@@ -351,7 +356,7 @@ func (s *importSession) Rehearse(ctx context.Context, step importing.Step, codes
 	if err != nil {
 		return res, err
 	}
-	err = pgx.BeginFunc(ctx, s.conn, func(tx pgx.Tx) error {
+	err = s.conn.InTx(ctx, crashpoint.RehearseChunk, func(tx pgx.Tx, q *db.Queries) error {
 		if err := s.copyRefusals(ctx, tx, step.Refusals); err != nil {
 			return err
 		}
@@ -360,7 +365,7 @@ func (s *importSession) Rehearse(ctx context.Context, step importing.Step, codes
 		if err != nil {
 			return fmt.Errorf("copy codes of a dry run: %w", err)
 		}
-		told, err := s.q.WithTx(tx).RehearseStep(ctx, db.RehearseStepParams{
+		told, err := q.RehearseStep(ctx, db.RehearseStepParams{
 			Task: s.job.Task, At: stamp(step.At), BytesDone: step.Done, TextDone: step.End.Offset, LinesDone: step.End.Line, Reader: importReader,
 			Layout: layout, Rows: step.Rows, Added: step.Added, Moved: res.Moved, Unchanged: int64(len(step.Unchanged)), Refused: res.Refused, Last: step.Last,
 		})
@@ -374,7 +379,9 @@ func (s *importSession) Rehearse(ctx context.Context, step importing.Step, codes
 }
 
 func (s *importSession) Fail(ctx context.Context, why string) error {
-	n, err := s.q.FailImport(ctx, db.FailImportParams{Task: s.job.Task, Error: why})
+	n, err := inSession(ctx, s, crashpoint.FailImport, func(q *db.Queries) (int64, error) {
+		return q.FailImport(ctx, db.FailImportParams{Task: s.job.Task, Error: why})
+	})
 	if err == nil && n == 0 {
 		err = importing.ErrEnded
 	}

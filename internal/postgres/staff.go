@@ -8,6 +8,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgtype"
 
+	"promopool/internal/crashpoint"
 	"promopool/internal/domain"
 	"promopool/internal/postgres/internal/db"
 )
@@ -19,7 +20,7 @@ func (s *Store) CreateStaff(ctx context.Context, who domain.Actor, p domain.Staf
 		return domain.Staff{}, err
 	}
 	var made domain.Staff
-	err := s.change(ctx, func(q *db.Queries, maybe bool) error {
+	err := s.change(ctx, crashpoint.CreateStaff, func(q *db.Queries, maybe bool) error {
 		if maybe && made.ID != "" {
 			if have, err := staffByID(ctx, q, made.ID); err == nil && have.Same(&made) {
 				return nil
@@ -69,7 +70,7 @@ func (s *Store) Staff(ctx context.Context, id string) (domain.Staff, error) {
 // since notices tell of it.
 func (s *Store) UpdateStaff(ctx context.Context, who domain.Actor, id string, edit func(domain.Staff) (domain.Staff, error)) (domain.Staff, error) {
 	var done domain.Staff
-	err := s.change(ctx, func(q *db.Queries, _ bool) error {
+	err := s.change(ctx, crashpoint.EditStaff, func(q *db.Queries, _ bool) error {
 		p, err := lockStaff(ctx, q, id)
 		if err != nil {
 			return err
@@ -103,7 +104,7 @@ func (s *Store) UpdateStaff(ctx context.Context, who domain.Actor, id string, ed
 // DeleteStaff removes someone and their subscriptions.
 func (s *Store) DeleteStaff(ctx context.Context, who domain.Actor, id string) error {
 	var key int32
-	return s.change(ctx, func(q *db.Queries, maybe bool) error {
+	return s.change(ctx, crashpoint.DeleteStaff, func(q *db.Queries, maybe bool) error {
 		p, err := lockStaff(ctx, q, id)
 		switch {
 		case maybe && key != 0 && (errors.Is(err, domain.ErrNotFound) || err == nil && p.Key != key):
@@ -160,7 +161,7 @@ func (s *Store) subscription(ctx context.Context, who domain.Actor, id string, s
 	step func(q *db.Queries, p domain.Staff, pool, campaign *int32, at pgtype.Timestamptz) error,
 ) (domain.Staff, error) {
 	var done domain.Staff
-	err := s.change(ctx, func(q *db.Queries, _ bool) error {
+	err := s.change(ctx, crashpoint.Subscribe, func(q *db.Queries, _ bool) error {
 		p, err := lockStaff(ctx, q, id)
 		if err != nil {
 			return err

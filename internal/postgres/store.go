@@ -14,12 +14,13 @@ import (
 	"sync/atomic"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/pressly/goose/v3"
 	"github.com/pressly/goose/v3/lock"
 
+	"promopool/internal/crashpoint"
 	"promopool/internal/domain"
+	"promopool/internal/postgres/internal/conn"
 	"promopool/internal/postgres/internal/db"
 )
 
@@ -39,8 +40,8 @@ type Store struct {
 	// notices lead there. To be set before there are any.
 	PublicURL string
 
-	pool *pgxpool.Pool
-	q    *db.Queries
+	conns *conn.Conns
+	q     *db.Queries // refuses to write
 
 	generators generators
 	crossings  crossings
@@ -48,51 +49,28 @@ type Store struct {
 }
 
 // Open connects to the database and checks that its schema is this program's
-// and that it keeps what it acknowledges. connections bounds the pool; a
-// connection waits at most a second for a lock.
+// and that it keeps what it acknowledges. connections bounds those that read and
+// those that write together; a connection waits at most a second for a lock.
 func Open(ctx context.Context, url, application string, connections int) (*Store, error) {
-	cfg, err := config(url, application, connections)
+	conns, err := conn.Open(ctx, url, application, connections)
 	if err != nil {
 		return nil, err
 	}
-	pool, err := pgxpool.NewWithConfig(ctx, cfg)
-	if err != nil {
-		return nil, fmt.Errorf("database: %w", err)
-	}
-	s := &Store{pool: pool, q: db.New(pool)}
+	s := newStore(conns)
 	if err := s.check(ctx); err != nil {
-		pool.Close()
+		conns.Close()
 		return nil, err
 	}
 	return s, nil
 }
 
-func config(url, application string, connections int) (*pgxpool.Config, error) {
-	cfg, err := pgxpool.ParseConfig(url)
-	if err != nil {
-		return nil, fmt.Errorf("database url: %w", err)
-	}
-	cfg.MaxConns = int32(connections)
-	params := cfg.ConnConfig.RuntimeParams
-	params["application_name"] = application
-	params["timezone"] = "UTC"
-	params["lock_timeout"] = "1000"
-	// A client frozen inside a transaction must not hold its locks for ever,
-	// even when nobody takes its partitions over.
-	params["idle_in_transaction_session_timeout"] = "5000"
-	params["statement_timeout"] = "60000"
-	// A plan that reads a whole table because it was small when the connection
-	// first asked is kept when it has grown.
-	params["enable_seqscan"] = "off"
-	params["jit"] = "off"
-	return cfg, nil
-}
+func newStore(conns *conn.Conns) *Store { return &Store{conns: conns, q: db.New(conns.Reads())} }
 
 // check refuses a database that would break a promise.
 func (s *Store) check(ctx context.Context) error {
 	for _, setting := range []string{"fsync", "synchronous_commit", "full_page_writes"} {
 		var value string
-		if err := s.pool.QueryRow(ctx, "SELECT current_setting($1)", setting).Scan(&value); err != nil {
+		if err := s.conns.Reads().QueryRow(ctx, "SELECT current_setting($1)", setting).Scan(&value); err != nil {
 			return fmt.Errorf("read setting %s: %w", setting, err)
 		}
 		if value == "off" {
@@ -100,7 +78,7 @@ func (s *Store) check(ctx context.Context) error {
 		}
 	}
 	var have int64
-	if err := s.pool.QueryRow(ctx, "SELECT coalesce(max(version_id), 0) FROM goose_db_version WHERE is_applied").Scan(&have); err != nil {
+	if err := s.conns.Reads().QueryRow(ctx, "SELECT coalesce(max(version_id), 0) FROM goose_db_version WHERE is_applied").Scan(&have); err != nil {
 		return fmt.Errorf("%w (%w)", ErrSchemaOld, err)
 	}
 	if want := newestMigration(); have < want {
@@ -110,7 +88,7 @@ func (s *Store) check(ctx context.Context) error {
 }
 
 // Close ends all connections.
-func (s *Store) Close() { s.pool.Close() }
+func (s *Store) Close() { s.conns.Close() }
 
 func migrator(url string) (*goose.Provider, func() error, error) {
 	cfg, err := pgx.ParseConfig(url)
@@ -118,7 +96,7 @@ func migrator(url string) (*goose.Provider, func() error, error) {
 		return nil, nil, fmt.Errorf("database url: %w", err)
 	}
 	cfg.RuntimeParams["application_name"] = "promopool migrate"
-	conn := stdlib.OpenDB(*cfg)
+	database := stdlib.OpenDB(*cfg)
 	locker, err := lock.NewPostgresSessionLocker()
 	if err != nil {
 		return nil, nil, err
@@ -127,8 +105,8 @@ func migrator(url string) (*goose.Provider, func() error, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	p, err := goose.NewProvider(goose.DialectPostgres, conn, files, goose.WithSessionLocker(locker))
-	return p, conn.Close, err
+	p, err := goose.NewProvider(goose.DialectPostgres, database, files, goose.WithSessionLocker(locker))
+	return p, database.Close, err
 }
 
 // Migrate brings the schema up to date. Several processes may call it at once:
@@ -139,7 +117,11 @@ func Migrate(ctx context.Context, url string) error {
 		return fmt.Errorf("migrate: %w", err)
 	}
 	defer closeDB() //nolint:errcheck // nothing is written through it any more
-	if _, err := p.Up(ctx); err != nil {
+	err = crashpoint.Do(ctx, crashpoint.Migrate, func() error {
+		_, err := p.Up(ctx)
+		return err
+	})
+	if err != nil {
 		return fmt.Errorf("migrate: %w", err)
 	}
 	return nil

@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgtype"
 
+	"promopool/internal/crashpoint"
 	"promopool/internal/domain"
 	"promopool/internal/postgres/internal/db"
 	"promopool/internal/watching"
@@ -34,11 +35,15 @@ func (s *Store) Watched(ctx context.Context) ([]watching.Mark, error) {
 }
 
 // WatchUnwatched begins to watch active pools that nobody watches.
-func (s *Store) WatchUnwatched(ctx context.Context) error { return asked(s.q.WatchUnwatched(ctx)) }
+func (s *Store) WatchUnwatched(ctx context.Context) error {
+	return asked(s.conns.One(ctx, crashpoint.WatchUnwatched, func(ctx context.Context, q *db.Queries) error { return q.WatchUnwatched(ctx) }))
+}
 
 // ReportUse tells which pools a worker has issued codes from.
 func (s *Store) ReportUse(ctx context.Context, worker string, pools []int32) error {
-	return asked(s.q.ReportUse(ctx, db.ReportUseParams{Worker: worker, Pools: pools}))
+	return asked(s.conns.One(ctx, crashpoint.ReportUse, func(ctx context.Context, q *db.Queries) error {
+		return q.ReportUse(ctx, db.ReportUseParams{Worker: worker, Pools: pools})
+	}))
 }
 
 // UsedPools are those that were reported within the time.
@@ -48,7 +53,9 @@ func (s *Store) UsedPools(ctx context.Context, within time.Duration) ([]int32, e
 }
 
 // ForgetUse drops reports that nobody replaces any more.
-func (s *Store) ForgetUse(ctx context.Context) error { return asked(s.q.ForgetUse(ctx)) }
+func (s *Store) ForgetUse(ctx context.Context) error {
+	return asked(s.conns.One(ctx, crashpoint.ForgetUse, func(ctx context.Context, q *db.Queries) error { return q.ForgetUse(ctx) }))
+}
 
 // Crossings counts those of a kind that this process has told.
 func (s *Store) Crossings(kind domain.CrossingKind) int64 { return s.crossings.of(kind).Load() }
@@ -75,7 +82,7 @@ func (s *Store) LookAt(ctx context.Context, pools []int32) ([]watching.Sight, er
 // JudgeStock makes true and tells what a pool's stock asks for now.
 func (s *Store) JudgeStock(ctx context.Context, pool int32) (watching.Judged, error) {
 	var judged watching.Judged
-	_, err := s.attempt(ctx, false, func(q *db.Queries, _ bool) error {
+	_, err := s.attempt(ctx, crashpoint.JudgeStock, false, func(q *db.Queries, _ bool) error {
 		done, events, err := s.judge(ctx, q, pool)
 		judged = done
 		if err != nil || done.Busy {

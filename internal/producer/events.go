@@ -9,6 +9,7 @@ import (
 
 	"github.com/segmentio/kafka-go"
 
+	"promopool/internal/crashpoint"
 	"promopool/internal/domain"
 )
 
@@ -57,7 +58,7 @@ func (e *Events) Publish(ctx context.Context, events []domain.Event) (published 
 			for i := range batch {
 				records[i] = eventRecord(&batch[i], now)
 			}
-			failed := e.producer.Publish(ctx, at.topic, at.partition, records)
+			failed := e.producer.publish(ctx, crashpoint.PublishEvents, at.topic, at.partition, records)
 			done := len(batch)
 			if large := (*TooLargeError)(nil); errors.As(failed, &large) {
 				done = large.Index

@@ -8,6 +8,7 @@ import (
 
 	"github.com/segmentio/kafka-go"
 
+	"promopool/internal/crashpoint"
 	"promopool/internal/domain"
 )
 
@@ -22,6 +23,7 @@ type Answer struct {
 // replies is a topic of answers to the records of another.
 type replies struct {
 	producer   *Producer
+	point      *crashpoint.Point
 	topic      string
 	partitions int // of topic
 	stream     string
@@ -33,7 +35,7 @@ type replies struct {
 // they belong: to the same number, or by their keys.
 func (o *replies) publish(ctx context.Context, partition int, records []Record) error {
 	if o.partitions == o.requests {
-		return o.producer.Publish(ctx, o.topic, partition, records)
+		return o.producer.publish(ctx, o.point, o.topic, partition, records)
 	}
 	byPartition := map[int][]Record{}
 	for _, r := range records {
@@ -41,7 +43,7 @@ func (o *replies) publish(ctx context.Context, partition int, records []Record) 
 		byPartition[at] = append(byPartition[at], r)
 	}
 	for at, records := range byPartition {
-		if err := o.producer.Publish(ctx, o.topic, at, records); err != nil {
+		if err := o.producer.publish(ctx, o.point, o.topic, at, records); err != nil {
 			return err
 		}
 	}
@@ -54,7 +56,7 @@ type Outcomes struct{ replies }
 // NewOutcomes returns a publisher of the answers to requests from a topic with
 // the stream and number of partitions given.
 func NewOutcomes(p *Producer, topic string, partitions int, stream string, requests int) *Outcomes {
-	return &Outcomes{replies{producer: p, topic: topic, partitions: partitions, stream: stream, requests: requests, streamID: []byte(stream)}}
+	return &Outcomes{replies{producer: p, point: crashpoint.PublishOutcomes, topic: topic, partitions: partitions, stream: stream, requests: requests, streamID: []byte(stream)}}
 }
 
 // Publish publishes the answers to deliveries of one request partition, in
@@ -174,6 +176,7 @@ type DeadLetter struct {
 // DeadLetters publishes what cannot be answered.
 type DeadLetters struct {
 	producer   *Producer
+	point      *crashpoint.Point
 	topic      string
 	partitions int // of topic
 	origin     string
@@ -181,9 +184,9 @@ type DeadLetters struct {
 }
 
 // NewDeadLetters returns a publisher of dead letters that came from the origin
-// topic with the stream given.
-func NewDeadLetters(p *Producer, topic string, partitions int, origin, stream string) *DeadLetters {
-	return &DeadLetters{producer: p, topic: topic, partitions: partitions, origin: origin, stream: []byte(stream)}
+// topic with the stream given, at a point.
+func NewDeadLetters(p *Producer, point *crashpoint.Point, topic string, partitions int, origin, stream string) *DeadLetters {
+	return &DeadLetters{producer: p, point: point, topic: topic, partitions: partitions, origin: origin, stream: []byte(stream)}
 }
 
 // Publish publishes the letters of one partition of the origin, in order. The
@@ -195,7 +198,7 @@ func (d *DeadLetters) Publish(ctx context.Context, partition int, letters []Dead
 		records[i] = d.record(partition, &letters[i])
 	}
 	for len(records) > 0 {
-		err := d.producer.Publish(ctx, d.topic, partition%d.partitions, records)
+		err := d.producer.publish(ctx, d.point, d.topic, partition%d.partitions, records)
 		var large *TooLargeError
 		if !errors.As(err, &large) {
 			return err

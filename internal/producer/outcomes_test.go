@@ -71,7 +71,7 @@ func TestHeadersDescribed(t *testing.T) {
 		}
 		d.Check(t, message, r.Headers)
 	}
-	letters := NewDeadLetters(nil, "dead", 12, "requests", "cluster/topic/1")
+	letters := NewDeadLetters(nil, nil, "dead", 12, "requests", "cluster/topic/1")
 	r := letters.record(3, &DeadLetter{Offset: 7, Value: bytes.Repeat([]byte("x"), 5000), Reason: "not_json", Detail: "it is no JSON"})
 	d.Check(t, "deadLetter", r.Headers)
 	d.Check(t, "deadLetter", truncated(r).Headers)

@@ -16,6 +16,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
 	"github.com/segmentio/kafka-go"
+
+	"promopool/internal/crashpoint"
 )
 
 // RequestTimeout is how long one attempt may take, and so for how long after a
@@ -93,15 +95,21 @@ func New(client *kafka.Client, maxBytes map[string]int, log zerolog.Logger, reg 
 
 // Publish appends recs, in order, to a partition of topic. It repeats what
 // fails for a reason that may pass until ctx ends; then the error wraps
-// ctx.Err() and the last reason. Other errors are the broker's refusal.
+// ctx.Err() and the last reason. Other errors are the broker's refusal. It is for
+// whatever is not the service, whose writes have a point.
 func (p *Producer) Publish(ctx context.Context, topic string, partition int, recs []Record) error {
+	return p.publish(ctx, nil, topic, partition, recs)
+}
+
+// publish is Publish at a crash point. Each attempt is a write.
+func (p *Producer) publish(ctx context.Context, point *crashpoint.Point, topic string, partition int, recs []Record) error {
 	start := time.Now()
 	limit := p.maxBytes[topic]
 	if limit <= 0 {
 		limit = DefaultMaxBytes
 	}
 	for from := 0; from < len(recs); {
-		n, bytes, err := p.send(ctx, topic, partition, recs[from:], limit)
+		n, bytes, err := p.send(ctx, point, topic, partition, recs[from:], limit)
 		switch {
 		case err == nil:
 			from += n
@@ -121,12 +129,12 @@ var errTooLarge = errors.New("batch too large")
 
 // send puts the first n of recs in the log, as one batch of at most limit bytes,
 // at least once.
-func (p *Producer) send(ctx context.Context, topic string, partition int, recs []Record, limit int) (n, bytes int, err error) {
+func (p *Producer) send(ctx context.Context, point *crashpoint.Point, topic string, partition int, recs []Record, limit int) (n, bytes int, err error) {
 	b, n := encode(p.buffer(), recs, limit)
 	if bytes = len(b) - setSize; bytes > largestRequest {
 		return n, bytes, errTooLarge
 	}
-	attempts, err := p.repeat(ctx, topic, partition, b)
+	attempts, err := p.repeat(ctx, point, topic, partition, b)
 	if err == nil && attempts == 1 {
 		p.buffers.Put(&b) // otherwise a connection may still be writing it
 	}
@@ -141,10 +149,12 @@ func (p *Producer) buffer() []byte {
 }
 
 // repeat sends a batch until it is acknowledged, refused, or ctx ends.
-func (p *Producer) repeat(ctx context.Context, topic string, partition int, b []byte) (attempts int, err error) {
+func (p *Producer) repeat(ctx context.Context, point *crashpoint.Point, topic string, partition int, b []byte) (attempts int, err error) {
 	pause := firstPause
 	for attempts = 1; ; attempts++ {
-		err := p.attempt(ctx, &parcel{topic: topic, partition: int32(partition), batch: b}, attempts == 1)
+		err := crashpoint.Do(ctx, point, func() error {
+			return p.attempt(ctx, &parcel{topic: topic, partition: int32(partition), batch: b}, attempts == 1)
+		})
 		switch {
 		case err == nil:
 			return attempts, nil

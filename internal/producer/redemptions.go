@@ -7,6 +7,7 @@ import (
 
 	"github.com/segmentio/kafka-go"
 
+	"promopool/internal/crashpoint"
 	"promopool/internal/domain"
 )
 
@@ -23,7 +24,7 @@ type Redemptions struct{ replies }
 
 // NewRedemptions returns a publisher on the terms of NewOutcomes.
 func NewRedemptions(p *Producer, topic string, partitions int, stream string, requests int) *Redemptions {
-	return &Redemptions{replies{producer: p, topic: topic, partitions: partitions, stream: stream, requests: requests, streamID: []byte(stream)}}
+	return &Redemptions{replies{producer: p, point: crashpoint.PublishRedemptions, topic: topic, partitions: partitions, stream: stream, requests: requests, streamID: []byte(stream)}}
 }
 
 // Publish publishes the answers to deliveries of one request partition, in

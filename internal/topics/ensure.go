@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"promopool/internal/crashpoint"
 	"strconv"
 	"time"
 
@@ -73,7 +74,11 @@ func create(ctx context.Context, client *kafka.Client, absent []kafka.TopicConfi
 	if len(absent) == 0 {
 		return nil
 	}
-	res, err := client.CreateTopics(ctx, &kafka.CreateTopicsRequest{Topics: absent})
+	var res *kafka.CreateTopicsResponse
+	err := crashpoint.Do(ctx, crashpoint.CreateTopics, func() (err error) {
+		res, err = client.CreateTopics(ctx, &kafka.CreateTopicsRequest{Topics: absent})
+		return err
+	})
 	if err != nil {
 		return fmt.Errorf("create topics: %w", err)
 	}
