@@ -125,16 +125,25 @@ func (f *Fetcher) Fetch(ctx context.Context, partition int, offset int64) (Fetch
 	return Fetched{Records: records, Next: next, HighWater: p.highWater, LogStart: p.logStart}, nil
 }
 
-// incarnation looks the topic's ID up once.
+// incarnation looks the topic's ID up until it is known. Nobody waits for another's
+// look-up: the first that is answered counts for all.
 func (f *Fetcher) incarnation(ctx context.Context) ([16]byte, error) {
 	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.id != ([16]byte{}) {
-		return f.id, nil
+	id := f.id
+	f.mu.Unlock()
+	if id != ([16]byte{}) {
+		return id, nil
 	}
-	var err error
-	f.id, err = topics.Incarnation(ctx, f.client, f.topic)
-	return f.id, err
+	id, err := topics.Incarnation(ctx, f.client, f.topic)
+	if err != nil {
+		return id, err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.id == ([16]byte{}) {
+		f.id = id
+	}
+	return f.id, nil
 }
 
 // recreated tells a topic that is gone from one that the broker asked has not

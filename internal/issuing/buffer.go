@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -323,7 +324,8 @@ func (p *Partition) read(ctx context.Context) (map[string]*buffer, error) {
 		return nil, err
 	}
 	buffers := make(map[string]*buffer, len(stock))
-	for id, s := range stock {
+	for _, id := range slices.Sorted(maps.Keys(stock)) {
+		s := stock[id]
 		b, old := newBuffer(s.Pool), p.buffers[id]
 		if old != nil {
 			b.grant, b.grantedAt, b.usedAt = old.grant, old.grantedAt, old.usedAt

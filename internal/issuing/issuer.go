@@ -61,6 +61,10 @@ type Issuer struct {
 	clock   clock
 	touched touched
 
+	// Yield passes the time in waits that are too short for a timer. In fake time,
+	// which stands still as long as anybody runs, it has to sleep.
+	Yield func()
+
 	aside chan struct{} // holds a token per straggler at work
 
 	mu      sync.Mutex
@@ -72,7 +76,7 @@ type Issuer struct {
 // New returns an issuer that owns partitions under the worker's name, which no
 // other process may bear.
 func New(store Store, worker string, reg prometheus.Registerer, log zerolog.Logger) *Issuer {
-	i := &Issuer{Budget: DefaultBudget, store: store, worker: worker, log: log.With().Str("component", "issuing").Logger(), aside: make(chan struct{}, stragglers)}
+	i := &Issuer{Budget: DefaultBudget, store: store, worker: worker, log: log.With().Str("component", "issuing").Logger(), Yield: runtime.Gosched, aside: make(chan struct{}, stragglers)}
 	i.metrics = newMetrics(reg, &i.buffered)
 	return i
 }
@@ -90,6 +94,7 @@ type ticket struct {
 	// set by the leader, read after done is closed
 	outcomes []domain.Outcome
 	err      error
+	shared   bool // the attempt that failed was others' as well
 	done     chan struct{}
 }
 
@@ -121,7 +126,15 @@ func (i *Issuer) submit(ctx context.Context, t *ticket) error {
 	}
 	i.mu.Unlock()
 	<-t.done
-	return t.err
+	if t.err == nil || errors.Is(t.err, ErrUnknown) {
+		return t.err
+	}
+	i.aside <- struct{}{}
+	defer func() { <-i.aside }()
+	if t.shared {
+		t.err = i.attempt(ctx, []*ticket{t})
+	}
+	return i.persist(ctx, t, t.err)
 }
 
 // begin starts a further transaction if there is something for it and a slot.
@@ -150,7 +163,7 @@ func (i *Issuer) lead(ctx context.Context) {
 // could not wait for so little.
 func (i *Issuer) gather() {
 	seen := 0
-	for quiet := time.Now(); time.Since(quiet) < gathering; runtime.Gosched() {
+	for quiet := time.Now(); time.Since(quiet) < gathering; i.Yield() {
 		i.mu.Lock()
 		n, full := len(i.queue), i.waiting >= fullGroup
 		i.mu.Unlock()
@@ -181,34 +194,17 @@ func (i *Issuer) next() []*ticket {
 	return group
 }
 
-// settle decides a group: together, and where that fails for a reason that may
-// be one member's, each alone and aside.
+// settle decides a group together. Where that fails for a reason that may be one
+// member's, each goes on alone and aside.
 func (i *Issuer) settle(ctx context.Context, group []*ticket) {
 	err := i.attempt(ctx, group)
-	if err == nil || errors.Is(err, ErrUnknown) {
-		for _, t := range group {
-			t.answer(err)
-		}
-		return
+	if err != nil && !errors.Is(err, ErrUnknown) {
+		i.metrics.again(err)
 	}
-	i.metrics.again(err)
 	for _, t := range group {
-		go func() {
-			i.aside <- struct{}{}
-			defer func() { <-i.aside }()
-			own := err
-			if len(group) > 1 {
-				own = i.attempt(ctx, []*ticket{t})
-			}
-			t.answer(i.persist(ctx, t, own))
-		}()
+		t.err, t.shared = err, len(group) > 1
+		close(t.done)
 	}
-}
-
-// answer lets submit return.
-func (t *ticket) answer(err error) {
-	t.err = err
-	close(t.done)
 }
 
 // persist decides one ticket again until it succeeds or cannot.

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime"
 	"sync"
 	"time"
 
@@ -72,7 +71,7 @@ func (p *Producer) attempt(ctx context.Context, b *parcel, share bool) error {
 // carry sends what waits until nothing does.
 func (p *Producer) carry() {
 	for {
-		p.ferry.board()
+		p.ferry.board(p.Yield)
 		load := p.ferry.next()
 		if load == nil {
 			return
@@ -100,9 +99,9 @@ func (p *Producer) carry() {
 // board lets those come that are about to: batches decided in one transaction
 // are handed over at the same moment, and the first would leave alone. A timer
 // could not wait for so little.
-func (f *ferry) board() {
+func (f *ferry) board(yield func()) {
 	waiting := 0
-	for quiet := time.Now(); time.Since(quiet) < boarding; runtime.Gosched() {
+	for quiet := time.Now(); time.Since(quiet) < boarding; yield() {
 		f.mu.Lock()
 		n := len(f.queue)
 		f.mu.Unlock()

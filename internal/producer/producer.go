@@ -10,6 +10,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"sync"
 	"time"
 
@@ -63,6 +64,10 @@ type Producer struct {
 	ferry    ferry
 	log      zerolog.Logger
 
+	// Yield passes the time in waits that are too short for a timer. In fake time,
+	// which stands still as long as anybody runs, it has to sleep.
+	Yield func()
+
 	seconds *prometheus.HistogramVec
 	retries *prometheus.CounterVec
 }
@@ -74,6 +79,7 @@ func New(client *kafka.Client, maxBytes map[string]int, log zerolog.Logger, reg 
 	p := &Producer{
 		client:   client,
 		maxBytes: maxBytes,
+		Yield:    runtime.Gosched,
 		log:      log.With().Str("component", "producer").Logger(),
 		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "promopool_publish_seconds",
