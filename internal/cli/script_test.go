@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -22,7 +23,7 @@ func TestMain(m *testing.M) {
 }
 
 // Scripts run the binary. Beside testscript's commands they have await,
-// await-file, await-get, get, nofile and sigterm, below.
+// await-file, await-get, fetch, get, nofile and sigterm, below.
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
@@ -30,6 +31,7 @@ func TestScripts(t *testing.T) {
 			"await":      await,
 			"await-file": awaitFile,
 			"await-get":  awaitGet,
+			"fetch":      fetch,
 			"get":        get,
 			"nofile":     noFile,
 			"sigterm":    sigTerm,
@@ -84,6 +86,19 @@ func get(ts *testscript.TestScript, neg bool, args []string) {
 	if got := fmt.Sprint(r.StatusCode); got != args[1] {
 		ts.Fatalf("GET %s: got %s, want %s", args[0], got, args[1])
 	}
+}
+
+// fetch URL FILE keeps what is answered.
+func fetch(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: fetch url file")
+	}
+	r, err := http.Get(args[0])
+	ts.Check(err)
+	defer r.Body.Close()
+	text, err := io.ReadAll(r.Body)
+	ts.Check(err)
+	ts.Check(os.WriteFile(ts.MkAbs(args[1]), text, 0o600))
 }
 
 // await-get URL STATUS asks until it is answered so.

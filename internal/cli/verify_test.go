@@ -53,7 +53,7 @@ func TestVerifyBroken(t *testing.T) {
 		t.Fatal(err)
 	}
 	status, out, stderr := run("--database-url", database)
-	for _, want := range []string{"1 code.issued", "BROKEN", `differs="no such pool"`, "To do: ", "1 of ", " invariants BROKEN."} {
+	for _, want := range []string{"1 code.issued", "BROKEN", "no such pool", "To do: ", "1 of ", " invariants BROKEN."} {
 		if !strings.Contains(out, want) {
 			t.Errorf("no %q in\n%s", want, out)
 		}

@@ -83,8 +83,9 @@ type server struct {
 	stop io.Closer // the warden's standard input; closed by the end of the process
 
 	mu        sync.Mutex
-	databases int               // guarded by mu
-	templates map[string]string // guarded by mu; name by what it was made of
+	databases int                 // guarded by mu
+	templates map[string]string   // guarded by mu; name by what it was made of
+	bottles   map[string][]bottle // guarded by mu; by template
 }
 
 func start() (*server, error) {
@@ -102,7 +103,7 @@ func start() (*server, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &server{base: base, stop: stop, templates: map[string]string{}}, nil
+	return &server{base: base, stop: stop, templates: map[string]string{}, bottles: map[string][]bottle{}}, nil
 }
 
 // removeAtExit leaves a shell behind that removes the folder once this process

@@ -78,3 +78,47 @@ func TestServerRestart(t *testing.T) {
 		}
 	}
 }
+
+// migrateMore leaves rows and a sequence that has moved.
+func migrateMore(ctx context.Context, url string) error {
+	conn, err := pgx.Connect(ctx, url)
+	if err != nil {
+		return err
+	}
+	defer conn.Close(ctx)
+	_, err = conn.Exec(ctx, `CREATE TABLE things (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, name text UNIQUE); INSERT INTO things (name) VALUES ('first')`)
+	return err
+}
+
+func TestRecycled(t *testing.T) {
+	used := map[string]bool{}
+	for _, c := range []struct{ name, sql string }{
+		{"Rows", "DELETE FROM things; INSERT INTO things (name) VALUES ('x'), ('y')"},
+		{"Constraint", "ALTER TABLE things DROP CONSTRAINT things_name_key"},
+		{"Table", "CREATE TABLE more ()"},
+		{"Function", "CREATE FUNCTION one() RETURNS int LANGUAGE sql AS 'SELECT 1'"},
+		{"Nothing", "SELECT 1"},
+		{"Again", "SELECT 1"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			url := pgtest.Recycled(t, migrateMore)
+			if fresh, want := !used[url], c.name != "Constraint" && c.name != "Again"; fresh != want {
+				t.Errorf("a fresh database: got %v, want %v", fresh, want)
+			}
+			used[url] = true
+			conn := connect(t, url)
+			var next, rows int
+			var constraint bool
+			if err := conn.QueryRow(t.Context(), `INSERT INTO things (name) VALUES ('second')
+				RETURNING id, (SELECT count(*) FROM things WHERE name = 'first'), EXISTS (SELECT FROM pg_constraint WHERE conname = 'things_name_key')`).Scan(&next, &rows, &constraint); err != nil {
+				t.Fatal(err)
+			}
+			if next != 2 || rows != 1 || !constraint {
+				t.Errorf("got next id %d, %d rows, constraint %v", next, rows, constraint)
+			}
+			if _, err := conn.Exec(t.Context(), c.sql); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+}

@@ -74,7 +74,7 @@ func TestErasedBroken(t *testing.T) {
 			other := *w.r1
 			other.CustomerID = "c-2"
 			w.tell(w.first, erased(p, &other))
-		}, []string{"2 words", "4 phantom"}},
+		}, []string{"2 words", "3 misaddressed", "4 phantom"}},
 		{"OtherWords", func(w *world, p *domain.Pseudonyms) {
 			w.tell(w.first, erased(p, w.r1))
 			rec := w.issuedEvent(w.first, erased(p, w.r1))
@@ -101,7 +101,7 @@ func TestErasedBroken(t *testing.T) {
 			d := w.refused
 			d.req.RequestID = "d-9"
 			w.hushed(p, d, domain.PoolExhausted)
-		}, []string{"5 unfounded"}},
+		}, []string{"3 misaddressed", "5 unfounded"}},
 		{"RejectedOtherwise", func(w *world, p *domain.Pseudonyms) {
 			w.hushed(p, w.refused, domain.PoolNotActive)
 		}, []string{"5 two_verdicts", "5 unfounded", "8 refused"}},
@@ -147,5 +147,5 @@ func TestRedemptionsErased(t *testing.T) {
 
 	told.CustomerID = p.Customer("bert")
 	w.tell(&w.first, told.Event())
-	w.want("9 phantom", "9 words")
+	w.want("9 misaddressed", "9 phantom", "9 words")
 }

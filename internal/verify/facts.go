@@ -24,7 +24,7 @@ func (a *audit) readRequests(ctx context.Context) error {
 	l := a.requests // only up to what is decided: what follows is in flight
 	l.end = make([]int64, len(a.requests.end))
 	for p := range l.end {
-		l.end[p] = min(a.requests.end[p], max(a.committed[p], a.decided[p]))
+		l.end[p] = a.readable(p)
 	}
 	var malformed atomic.Int64
 	n, err := a.load(ctx, "audit_requests", func(ctx context.Context, newRows func() *rows) error {
@@ -43,6 +43,11 @@ func (a *audit) readRequests(ctx context.Context) error {
 	a.requests.start = l.start
 	a.counts.deliveries, a.counts.malformed = n, malformed.Load()
 	return err
+}
+
+// readable is where the deliveries end that may have been answered.
+func (a *audit) readable(p int) int64 {
+	return min(a.requests.end[p], max(a.committed[p], a.decided[p]))
 }
 
 // digest is of what a dead letter repeats.
@@ -79,7 +84,8 @@ func (a *audit) readLetters(ctx context.Context) error {
 			if string(consumer.Header(r, "dl_topic")) != a.names.Requests {
 				return nil
 			}
-			if s := consumer.Header(r, "dl_stream"); s != nil && string(s) != a.stream {
+			stream := consumer.Header(r, "dl_stream")
+			if stream != nil && string(stream) != a.stream {
 				return nil // of another incarnation of the request topic
 			}
 			rpart, roff, err := origin(r, "dl_partition", "dl_offset")
@@ -87,8 +93,8 @@ func (a *audit) readLetters(ctx context.Context) error {
 				a.flaw(3, unreadableLetter, Sample{{"topic", a.letters.topic}, {"partition", part}, {"offset", r.Offset}, {"finding", err.Error()}})
 				return nil
 			}
-			w.begin(6).int32(part).int64(r.Offset).int32(rpart).int64(roff).uuid(digest(r)).
-				bool(string(consumer.Header(r, "dl_truncated")) == "true")
+			w.begin(7).int32(part).int64(r.Offset).int32(rpart).int64(roff).uuid(digest(r)).
+				bool(string(consumer.Header(r, "dl_truncated")) == "true").bool(stream != nil)
 			return w.done()
 		})
 	})
@@ -319,7 +325,7 @@ func parseTime(s string) (time.Time, error) {
 }
 
 func (a *audit) write(w *rows, part int, e *event) {
-	w.begin(24).int32(part).int64(e.offset)
+	w.begin(25).int32(part).int64(e.offset)
 	if e.delivered {
 		w.int32(e.rpart).int64(e.roff)
 	} else {
@@ -346,7 +352,7 @@ func (a *audit) write(w *rows, part int, e *event) {
 			w.int64(int64(req.Hash()))
 		}
 	}
-	w.bool(e.otherStream).bool(e.outbox)
+	w.bool(e.otherStream).bool(e.delivered && e.stream == a.stream).bool(e.outbox)
 }
 
 // readVerdicts unpacks the stored rejections and what they were founded on.

@@ -20,7 +20,12 @@ func (a *audit) loadGenerated(ctx context.Context) error {
 		}
 		res, err := a.aside.Query(ctx, //nolint:rowserrcheck // ForEachRow does
 			`SELECT i.pool, i.lot, i.seq, l.generator, l.gen_from + i.seq % l.size
-			FROM issuances i JOIN lots l ON l.pool = i.pool AND l.lot = i.lot WHERE l.generator IS NOT NULL`)
+			FROM issuances i JOIN lots l ON l.pool = i.pool AND l.lot = i.lot WHERE l.generator IS NOT NULL
+			UNION ALL
+			SELECT r.pool, r.lot, r.seq, l.generator, l.gen_from + r.seq % l.size
+			FROM (SELECT DISTINCT pool, lot, seq FROM redemptions WHERE reason = 0 AND lot IS NOT NULL) r
+			JOIN lots l ON l.pool = r.pool AND l.lot = r.lot AND l.generator IS NOT NULL
+			WHERE NOT EXISTS (SELECT FROM issuances i WHERE i.pool = r.pool AND i.lot = r.lot AND i.seq = r.seq)`)
 		if err != nil {
 			return err
 		}

@@ -136,7 +136,7 @@ func (a *audit) loadMarks(ctx context.Context) error {
 	if _, err := a.load(ctx, "audit_partitions", func(_ context.Context, newRows func() *rows) error {
 		w := newRows()
 		for p := range a.committed {
-			w.begin(3).int32(p).int64(a.requests.start[p]).int64(a.committed[p])
+			w.begin(4).int32(p).int64(a.requests.start[p]).int64(a.readable(p)).int64(a.committed[p])
 		}
 		return w.flush()
 	}); err != nil {

@@ -201,6 +201,24 @@ func TestBrokenNotices(t *testing.T) {
 		{"BeforeLaunch", func(w *world) {
 			w.exec("UPDATE pools SET launched_at = now() WHERE pool = $1", w.scant.Key)
 		}, []string{"10 facts", "10 phantom"}},
+		{"Groundless", func(w *world) {
+			w.exec("INSERT INTO notifications (pool, low_no, kind, staff, channel, staff_id, at) VALUES ($1, 17, 'pool_low', 1, 'email', 'anna', $2)", w.scant.Key, w.now)
+		}, []string{"10 groundless", "10 notified"}},
+		{"UninvitedYet", func(w *world) {
+			w.exec("INSERT INTO notifications (pool, low_no, kind, staff, channel, staff_id, at) SELECT $1, 1, 'pool_low', staff, 'email', id, $2 FROM staff WHERE id = 'ben'", w.scant.Key, w.now)
+		}, []string{"10 notified", "10 uninvited"}},
+		{"UninvitedAnyMore", func(w *world) { w.leave(w.now.Add(-time.Minute)) }, []string{"10 uninvited"}},
+		{"LeftLater", func(w *world) { w.leave(time.Now()) }, nil},
+		{"ToldWhileInactive", func(w *world) {
+			w.exec(`INSERT INTO history (at, actor, action, staff, changes) VALUES ($1, 'anna', 'staff.edited', 1, '{"active": {"from": true, "to": false}}')`, w.now.Add(-time.Minute))
+			w.exec(`INSERT INTO history (at, actor, action, staff, changes) VALUES (now(), 'anna', 'staff.edited', 1, '{"active": {"from": false, "to": true}}')`)
+		}, []string{"10 uninvited"}},
+		{"Missed", func(w *world) { w.unwatched("1 minute", "1 hour") }, []string{"10 missed"}},
+		{"MissedByNobody", func(w *world) { w.unwatched("-1 minute", "1 hour") }, nil}, // the service rests
+		{"NotYetMissed", func(w *world) { w.unwatched("1 minute", "1 minute") }, nil},
+		{"LaunchUntold", func(w *world) {
+			w.exec("INSERT INTO history (at, actor, action, pool, changes) VALUES (now(), 'anna', 'pool.launched', $1, '{}')", w.pool("other", false).Key)
+		}, []string{"10 life"}},
 		{"ForeignPoolEvent", func(w *world) {
 			c, f := w.low()
 			e := domain.CrossingEvent(w.scant, c, f)
@@ -224,4 +242,26 @@ func TestBrokenNotices(t *testing.T) {
 			w.want(c.want...)
 		})
 	}
+}
+
+// leave ends anna's subscriptions.
+func (w *world) leave(at time.Time) {
+	w.t.Helper()
+	w.exec("DELETE FROM subscriptions WHERE staff = 1")
+	for _, scope := range []string{"all", "campaign:camp"} {
+		w.exec("INSERT INTO history (at, actor, action, staff, changes) VALUES ($1, 'anna', 'staff.subscribed', 1, jsonb_build_object('subscription', jsonb_build_object('to', $2::text)))", at.Add(-time.Hour), scope)
+		w.exec("INSERT INTO history (at, actor, action, staff, changes) VALUES ($1, 'anna', 'staff.unsubscribed', 1, jsonb_build_object('subscription', jsonb_build_object('from', $2::text)))", at, scope)
+	}
+}
+
+// unwatched is a pool of two codes that is to be told of below five, as long ago as
+// it says, while somebody holds a lease for so long.
+func (w *world) unwatched(lease, since string) {
+	w.t.Helper()
+	p := w.pool("quiet", false)
+	w.exec("UPDATE pools SET notify = true, notify_below = 5 WHERE pool = $1", p.Key)
+	w.lot(p, 2, domain.Window{})
+	w.exec("UPDATE lots SET created_at = now() - $2::text::interval WHERE pool = $1", p.Key, since)
+	w.exec("INSERT INTO stock_watch (pool) VALUES ($1)", p.Key)
+	w.exec("INSERT INTO leases (name, holder, until) VALUES ('outbox', 'someone', now() + $1::text::interval)", lease)
 }

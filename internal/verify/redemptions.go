@@ -132,7 +132,7 @@ func (a *audit) readRedemptionOutcomes(ctx context.Context) error {
 			if e.id != e.wantID && !unknown || e.time != domain.EventTime(e.at) {
 				a.flaw(9, wrongRedemption, Sample{{"partition", part}, {"offset", r.Offset}, {"pool", e.r.PoolID}, {"redemption", e.r.RedemptionID}})
 			}
-			a.writeRedemption(w, part, r.Offset, e, e.stream != "" && e.stream != a.redemptions.stream)
+			a.writeRedemption(w, part, r.Offset, e)
 			return w.done()
 		})
 	})
@@ -280,8 +280,9 @@ func reasonNamed(name string) domain.RedemptionReason {
 	return domain.NotRejected
 }
 
-func (a *audit) writeRedemption(w *rows, part int, offset int64, e *told, otherStream bool) {
-	w.begin(26).int32(part).int64(offset)
+func (a *audit) writeRedemption(w *rows, part int, offset int64, e *told) {
+	otherStream := e.stream != "" && e.stream != a.redemptions.stream
+	w.begin(27).int32(part).int64(offset)
 	if e.delivered {
 		w.int32(e.rpart).int64(e.roff)
 	} else {
@@ -297,7 +298,7 @@ func (a *audit) writeRedemption(w *rows, part int, offset int64, e *told, otherS
 	} else {
 		w.uuid(md5.Sum(r.Context))
 	}
-	w.int64(words(e.sum)).int64(a.sense(e)).bool(otherStream)
+	w.int64(words(e.sum)).int64(a.sense(e)).bool(otherStream).bool(e.delivered && e.stream == a.redemptions.stream)
 }
 
 // erasedConflicts tells what was asked by whom a conflict was answered without a name.
@@ -327,7 +328,7 @@ func (a *audit) loadRedemptionMarks(ctx context.Context) error {
 	if _, err := a.load(ctx, "audit_redemption_partitions", func(_ context.Context, newRows func() *rows) error {
 		w := newRows()
 		for p := range r.committed {
-			w.begin(2).int32(p).int64(r.committed[p])
+			w.begin(4).int32(p).int64(r.requests.start[p]).int64(r.requests.end[p]).int64(r.committed[p])
 		}
 		return w.flush()
 	}); err != nil {

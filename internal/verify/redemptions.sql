@@ -39,7 +39,8 @@ CREATE TEMP TABLE audit_redemption_outcomes (
     context        uuid,                -- md5
     words          bigint NOT NULL,     -- digest of the value, but for rolled_back_at, and of what a repeat has in common
     sense          bigint NOT NULL,     -- the same of what it would be if everybody were erased
-    other_stream   boolean NOT NULL     -- answers another incarnation of the request topic
+    other_stream   boolean NOT NULL,    -- answers another incarnation of the request topic
+    ours           boolean NOT NULL     -- answers a delivery of this one, and says so
 );
 
 CREATE TEMP TABLE audit_redemption_letters (
@@ -57,9 +58,12 @@ CREATE TEMP TABLE audit_redemption_outbox (
     redemption text COLLATE "C" NOT NULL
 );
 
--- Request partitions: deliveries below committed must be answered.
+-- Request partitions: deliveries from log_start up to log_end were read, those
+-- below committed must be answered.
 CREATE TEMP TABLE audit_redemption_partitions (
     part      int NOT NULL,
+    log_start bigint NOT NULL,
+    log_end   bigint NOT NULL,
     committed bigint NOT NULL
 );
 

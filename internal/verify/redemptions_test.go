@@ -80,9 +80,17 @@ func newTills(t *testing.T) *tills {
 		w.tell(nil, w.redeem(w.hello, fmt.Sprint("h-", n), 0, "anna", false).Event())
 	}
 	w.exec("INSERT INTO code_uses (pool, lot, seq, uses) VALUES ($1, $2, 0, 2)", w.hello.Key, w.lots["hello"])
+	w.made = w.pool("made", false)
+	w.generate(w.made, 1_000_000)
+	var lot int32
+	w.must(w.db.QueryRow(t.Context(), "SELECT lot FROM lots WHERE pool = $1", w.made.Key).Scan(&lot))
+	w.lots["made"] = lot
+	made := w.redeem(w.made, "h-6", 7, "", false)
+	w.exec("SELECT withdraw($1, $2, 7, 'redeemed', $3)", w.made.Key, w.lots["made"], made.DecidedAt)
+	w.tell(nil, made.Event())
 	w.exec("UPDATE pools SET processing = 'external' WHERE pool = $1", w.open.Key)
 	w.tell(nil, w.report(w.open, "h-4", "of theirs").Event())
-	w.exec("INSERT INTO redemption_counts (pool, slot, redeemed) VALUES ($1, 3, 3), ($1, 4, -1), ($2, 0, 1), ($3, 0, 2)", w.shop.Key, w.open.Key, w.hello.Key)
+	w.exec("INSERT INTO redemption_counts (pool, slot, redeemed) VALUES ($1, 3, 3), ($1, 4, -1), ($2, 0, 1), ($3, 0, 2), ($4, 0, 1)", w.shop.Key, w.open.Key, w.hello.Key, w.made.Key)
 
 	// In flight: in the outbox; and over Kafka, judged and not yet told.
 	waiting := w.reject(w.shop, "h-5", 0, "anna", domain.RedeemedBefore)
@@ -117,6 +125,10 @@ func (w *tills) answer(p *domain.Pool, id string, seq int64, customer string) *d
 	r := &domain.Redemption{Pool: p, Known: true, DecidedAt: w.tick(), Processing: domain.Internal}
 	r.RedemptionRequest = domain.RedemptionRequest{PoolID: p.ID, RedemptionID: id, CustomerID: customer}
 	r.Place = domain.Place{Lot: w.lots[p.ID], Seq: seq}
+	if p.ID == "made" {
+		r.Code = w.generated(seq)
+		return r
+	}
 	w.must(w.db.QueryRow(w.t.Context(), "SELECT code FROM codes WHERE pool = $1 AND lot = $2 AND seq = $3", p.Key, r.Place.Lot, seq).Scan(&r.Code))
 	return r
 }
@@ -284,7 +296,7 @@ func TestRedemptionsBroken(t *testing.T) {
 		}, []string{"9 phantom", "9 valid"}},
 		{"WhileBlocked", func(w *tills) {
 			w.exec("INSERT INTO code_history (pool, lot, seq, at, actor, action) SELECT $1, $2, 0, min(decided_at) - interval '2 seconds', 'anna', 'blocked' FROM redemptions WHERE pool = $1", w.hello.Key, w.lots["hello"])
-		}, []string{"9 blocked"}},
+		}, []string{"8 block_history", "9 blocked"}},
 		{"StillInStock", func(w *tills) {
 			w.exec("UPDATE withdrawn SET why = 'blocked' WHERE pool = $1", w.open.Key)
 			w.exec("SELECT put_back($1, $2, 2)", w.open.Key, w.lots["open"])
@@ -360,7 +372,7 @@ func TestRedemptionsBroken(t *testing.T) {
 			w.tell(&d, w.told.Event())
 			w.end++
 			w.commitRedemptions()
-		}, []string{"9 answer", "9 untold"}},
+		}, []string{"9 answer", "9 misaddressed", "9 untold"}},
 		{"NoDeadLetter", func(w *tills) {
 			w.end++
 			w.askRaw([]byte("}"))
@@ -369,6 +381,24 @@ func TestRedemptionsBroken(t *testing.T) {
 			w.commitRedemptions()
 		}, []string{"9 letter"}},
 		{"WronglyDead", func(w *tills) { w.buryRedemption(w.first, "not_json") }, []string{"9 letter"}},
+		{"Misaddressed", func(w *tills) { w.tell(&w.first, w.refused.Event()) }, []string{"9 misaddressed"}},
+		{"OverTheLimit", func(w *tills) {
+			w.exec("UPDATE pools SET redemption_limit = 1 WHERE pool = $1", w.hello.Key)
+		}, []string{"9 limit"}},
+		{"OverTheCustomersLimit", func(w *tills) {
+			w.exec("UPDATE pools SET redemption_limit = 2, redemption_limit_per_customer = 1 WHERE pool = $1", w.hello.Key)
+		}, []string{"9 limit"}},
+		{"LimitedLater", func(w *tills) {
+			w.exec("UPDATE pools SET redemption_limit = 1 WHERE pool = $1", w.hello.Key)
+			w.exec(`INSERT INTO history (at, actor, action, pool, changes) VALUES (now(), 'test', 'pool.edited', $1, '{"redemption_limit": {"from": null, "to": 1}}')`, w.hello.Key)
+		}, nil},
+		{"AnotherPlace", func(w *tills) { // the code of the redeemed place is swapped with one in stock
+			w.exec("UPDATE codes SET code = 'aside' WHERE pool = $1 AND seq = 2", w.open.Key)
+			w.exec("UPDATE codes SET code = (SELECT code FROM redemptions WHERE pool = $1 AND seq = 2) WHERE pool = $1 AND seq = 0", w.open.Key)
+		}, []string{"9 place"}},
+		{"AnotherGeneratedPlace", func(w *tills) {
+			w.exec("UPDATE generators SET key = decode(repeat('01', 32), 'hex')")
+		}, []string{"9 place"}},
 		{"NamelessLetter", func(w *tills) {
 			rec := w.first.rec
 			rec.Headers = []kafka.Header{{Key: "dl_topic", Value: []byte(w.names.RedemptionRequests)}, {Key: "dl_stream", Value: []byte(w.stream)}}

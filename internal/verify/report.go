@@ -15,6 +15,7 @@ type Report struct {
 	Checks   []Check  `json:"checks"`
 	InFlight InFlight `json:"in_flight"`
 	Notes    []string `json:"notes"` // what could not be audited, and what is odd without breaking a promise
+	Read     Read     `json:"read"`
 	Cut      Cut      `json:"cut"`
 	Seconds  float64  `json:"seconds"`
 }
@@ -32,13 +33,18 @@ type Check struct {
 type Finding struct {
 	Rule    string   `json:"rule"`
 	What    string   `json:"what"`
+	Shown   string   `json:"shown,omitempty"` // whose partitions and offsets are in the samples
 	Do      string   `json:"do"`
 	Count   int64    `json:"count"`
 	Samples []Sample `json:"samples"`
 }
 
-// maxSamples bounds the samples of a finding.
-const maxSamples = 10
+// maxSamples bounds the samples of a finding that are shown, and distinctSamples
+// those that a watch tells apart.
+const (
+	maxSamples      = 10
+	distinctSamples = 10_000
+)
 
 // Sample says where a violation is: places, requests, offsets; never a code.
 type Sample []Field
@@ -47,6 +53,12 @@ type Sample []Field
 type Field struct {
 	Name  string
 	Value any
+}
+
+// Read counts what was read of the topics.
+type Read struct {
+	Requests int64 `json:"requests"` // for codes and for redemptions
+	Events   int64 `json:"events"`
 }
 
 // Cut says up to where the topics were audited, by partition.
@@ -100,7 +112,7 @@ func (a *audit) flaw(invariant int, f Finding, s Sample) {
 	for i := range a.flaws[invariant] {
 		if have := &a.flaws[invariant][i]; have.Rule == f.Rule && have.What == f.What {
 			have.Count++
-			if len(have.Samples) < maxSamples {
+			if len(have.Samples) < a.samples() {
 				have.Samples = append(have.Samples, s)
 			}
 			return
@@ -134,30 +146,6 @@ func (s Sample) MarshalJSON() ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-func (s Sample) String() string {
-	parts := make([]string, 0, len(s))
-	for _, f := range s {
-		if f.Value == nil {
-			continue
-		}
-		value := fmt.Sprint(f.Value)
-		switch v := f.Value.(type) {
-		case string:
-			if value == "" || strings.ContainsAny(value, " ,\"\n\t") {
-				value = strconv.Quote(v)
-			}
-		case []any:
-			items := make([]string, len(v))
-			for i := range v {
-				items[i] = fmt.Sprint(v[i])
-			}
-			value = strings.Join(items, ",")
-		}
-		parts = append(parts, f.Name+"="+value)
-	}
-	return strings.Join(parts, " ")
-}
-
 // WriteText writes the report for a person: a table, then what is broken.
 func (r *Report) WriteText(w io.Writer) error {
 	var b strings.Builder
@@ -170,17 +158,8 @@ func (r *Report) WriteText(w io.Writer) error {
 		table = append(table, []string{strconv.Itoa(c.Number), c.Name, c.Checked, group(c.Violations), verdict})
 	}
 	writeTable(&b, table)
-	for _, c := range r.Checks {
-		for _, f := range c.Findings {
-			fmt.Fprintf(&b, "\n%d %s, rule %s: %s\n  %s\n", c.Number, c.Name, f.Rule, number(f.Count, "violation"), f.What)
-			for _, s := range f.Samples {
-				fmt.Fprintf(&b, "    %s\n", s)
-			}
-			if more := f.Count - int64(len(f.Samples)); more > 0 {
-				fmt.Fprintf(&b, "    and %s more\n", group(more))
-			}
-			fmt.Fprintf(&b, "  To do: %s\n", f.Do)
-		}
+	if err := writeFindings(&b, r.Checks); err != nil {
+		return err
 	}
 	b.WriteByte('\n')
 	if n := r.InFlight.Undecided; n > 0 {
@@ -196,6 +175,18 @@ func (r *Report) WriteText(w io.Writer) error {
 		fmt.Fprintf(&b, "Note: %s.\n", n)
 	}
 	fmt.Fprintf(&b, "%s (audited in %.1f s)\n", r.summary(), r.Seconds)
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+func writeFindings(w io.Writer, checks []Check) error {
+	var b strings.Builder
+	for _, c := range checks {
+		for _, f := range c.Findings {
+			fmt.Fprintf(&b, "\n%d %s, rule %s: %s\n", c.Number, c.Name, f.Rule, number(f.Count, "violation"))
+			f.write(&b)
+		}
+	}
 	_, err := io.WriteString(w, b.String())
 	return err
 }

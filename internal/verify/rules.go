@@ -23,6 +23,9 @@ var byHandSQL string
 //go:embed bounds.sql
 var boundsSQL string
 
+//go:embed validities.sql
+var validitiesSQL string
+
 //go:embed erased.sql
 var erasedSQL string
 
@@ -54,9 +57,10 @@ var invariants = []struct {
 }
 
 // rule is a query whose rows are violations of an invariant. Its file begins
-// with what is wrong where it has rows, and what to do then.
+// with what is wrong where it has rows, which topics the partitions and offsets in
+// them are of, and what to do then.
 type rule struct {
-	name, what, do, sql string
+	name, what, shown, do, sql string
 }
 
 // rules by invariant, which begins a file's name.
@@ -85,6 +89,8 @@ func loadRules() map[int][]rule {
 			}
 			if do, ok := strings.CutPrefix(comment, "Do: "); ok {
 				r.do = do
+			} else if shown, ok := strings.CutPrefix(comment, "Shown: "); ok {
+				r.shown = shown
 			} else {
 				r.what = comment
 			}
@@ -95,14 +101,14 @@ func loadRules() map[int][]rule {
 }
 
 // ask returns a finding where the rule is broken.
-func (r *rule) ask(ctx context.Context, tx pgx.Tx) ([]Finding, error) {
-	sql := fmt.Sprintf("SELECT count(*) OVER () AS total, v.* FROM (\n%s\n) v LIMIT %d", r.sql, maxSamples)
+func (r *rule) ask(ctx context.Context, tx pgx.Tx, prefix string, samples int) ([]Finding, error) {
+	sql := fmt.Sprintf("SELECT count(*) OVER () AS total, v.* FROM (\n%s\n) v LIMIT %d", r.sql, samples)
 	res, err := tx.Query(ctx, sql)
 	if err != nil {
 		return nil, err
 	}
 	defer res.Close()
-	f := Finding{Rule: r.name, What: r.what, Do: r.do}
+	f := Finding{Rule: r.name, What: r.what, Shown: strings.NewReplacer("{", prefix, "}", "").Replace(r.shown), Do: r.do}
 	for res.Next() {
 		values, err := res.Values()
 		if err != nil {

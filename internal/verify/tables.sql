@@ -25,6 +25,7 @@ CREATE TEMP TABLE audit_outcomes (
     reason       int,                   -- rejected
     hash         bigint,                -- domain.Request.Hash; of one that is erased the delivery's, null: that is gone
     other_stream boolean NOT NULL,      -- answers another incarnation of the request topic
+    ours         boolean NOT NULL,      -- answers a delivery of this one, and says so
     by_hand      boolean NOT NULL       -- came by the outbox
 );
 
@@ -47,7 +48,8 @@ CREATE TEMP TABLE audit_letters (
     rpart     int NOT NULL,
     roff      bigint NOT NULL,
     digest    uuid NOT NULL,
-    truncated boolean NOT NULL
+    truncated boolean NOT NULL,
+    ours      boolean NOT NULL          -- says that it is of this incarnation of the request topic
 );
 
 -- Issues by hand whose events must be in the topic: they were stored, and did not
@@ -79,12 +81,20 @@ CREATE TEMP TABLE audit_evidence (
     issue_end   timestamptz
 );
 
--- Request partitions: deliveries from log_start on can be looked at, those
+-- Request partitions: deliveries from log_start up to log_end were read, those
 -- below committed must be answered.
 CREATE TEMP TABLE audit_partitions (
     part      int NOT NULL,
     log_start bigint NOT NULL,
+    log_end   bigint NOT NULL,
     committed bigint NOT NULL
+);
+
+-- When the cut was set, by the database's clock, and how many incarnations of the
+-- request topic it knows.
+CREATE TEMP TABLE audit_cut (
+    at      timestamptz NOT NULL,
+    streams int NOT NULL
 );
 
 -- Answers to requests older than these may be gone; null: none is.
@@ -99,6 +109,7 @@ CREATE TEMP TABLE audit_lots (
     pool        int NOT NULL,
     lot         int NOT NULL,
     issuances   bigint NOT NULL,
+    last        timestamptz,            -- when one was issued last
     complete_at timestamptz,
     changed_at  bigint
 );
@@ -116,7 +127,17 @@ CREATE TEMP TABLE audit_bounds (
     became timestamptz                  -- by that entry
 );
 
--- The texts of issued codes that are generated, made by the auditor.
+-- Filled within the snapshot: from when until when a pool had what validity period;
+-- null: none. The months of a period count otherwise than the rest.
+CREATE TEMP TABLE audit_validities (
+    pool   int NOT NULL,
+    since  timestamptz NOT NULL,
+    until  timestamptz NOT NULL,
+    months interval,
+    rest   interval
+);
+
+-- The texts of issued and redeemed codes that are generated, made by the auditor.
 CREATE TEMP TABLE audit_generated (
     pool int NOT NULL,
     lot  int NOT NULL,
@@ -151,9 +172,9 @@ CREATE TEMP TABLE audit_told (
     id       text COLLATE "C" NOT NULL,
     notice   boolean NOT NULL,
     pool     int NOT NULL,
-    crossing bigint NOT NULL,
+    crossing bigint NOT NULL,           -- 0: a launch, or an archiving
     at       timestamptz NOT NULL,
-    staff    text COLLATE "C"
+    staff    text COLLATE "C"           -- of such: which
 );
 
 -- Events older than these may be gone; null: none is.

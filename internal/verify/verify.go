@@ -31,6 +31,8 @@ type Config struct {
 	Prefix      string // of topics and groups
 	DatabaseURL string
 	Progress    func(step string) // called before each step; may be nil
+
+	distinct bool // samples of all violations, as far as they are told apart
 }
 
 // Run audits once. An error means that it could not; broken invariants are in
@@ -102,6 +104,13 @@ type audit struct {
 	report Report
 }
 
+func (a *audit) samples() int {
+	if a.config.distinct {
+		return distinctSamples
+	}
+	return maxSamples
+}
+
 // counts is what was read.
 type counts struct {
 	deliveries, malformed, issued, rejected, letters, verdicts, poolEvents, notices int64
@@ -125,6 +134,7 @@ func (a *audit) connect(ctx context.Context) error {
 	cfg.RuntimeParams["timezone"] = "UTC"
 	cfg.RuntimeParams["work_mem"] = "64MB" // a hash table of 300,000 requests
 	cfg.RuntimeParams["statement_timeout"] = "0"
+	cfg.RuntimeParams["synchronous_commit"] = "off" // nothing that is written here outlives the session
 	if a.session, err = pgx.ConnectConfig(ctx, cfg); err != nil {
 		return err
 	}
@@ -169,6 +179,9 @@ func (a *audit) readPartitions(ctx context.Context) error {
 	}
 	for s := range known {
 		a.streams = append(a.streams, s)
+	}
+	if _, err := a.session.Exec(ctx, "INSERT INTO audit_cut (at, streams) VALUES (clock_timestamp(), $1)", len(known)); err != nil {
+		return err
 	}
 	for p, offset := range a.committed {
 		if offset > a.decided[p] {
@@ -216,7 +229,7 @@ func (a *audit) compare(ctx context.Context) error {
 		check.add(a.flaws[inv.number]...)
 		for _, r := range rules[inv.number] {
 			a.config.Progress(fmt.Sprintf("compare: %d %s", inv.number, r.name))
-			v, err := r.ask(ctx, tx)
+			v, err := r.ask(ctx, tx, a.config.Prefix, a.samples())
 			if err != nil {
 				return fmt.Errorf("rule %s: %w", r.name, err)
 			}
@@ -230,7 +243,7 @@ func (a *audit) compare(ctx context.Context) error {
 // measure counts what there is in the snapshot and prepares audit_lots and
 // audit_bounds.
 func (a *audit) measure(ctx context.Context, tx pgx.Tx) (map[int]string, error) {
-	for _, fill := range []string{lotsSQL, boundsSQL, answersSQL} {
+	for _, fill := range []string{lotsSQL, boundsSQL, validitiesSQL, answersSQL} {
 		if _, err := tx.Exec(ctx, fill); err != nil {
 			return nil, err
 		}
@@ -244,6 +257,10 @@ func (a *audit) measure(ctx context.Context, tx pgx.Tx) (map[int]string, error) 
 		return nil, err
 	}
 	n := a.counts
+	a.report.Read = Read{
+		Requests: n.deliveries + a.redemptions.asked.Load(),
+		Events:   n.issued + n.rejected + n.poolEvents + n.notices + a.redemptions.told.Load(),
+	}
 	return map[int]string{
 		1: fmt.Sprintf("%s issuances, %s code.issued", group(issuances), group(n.issued)),
 		2: fmt.Sprintf("%s code.issued, %s issuances", group(n.issued), group(issuances)),

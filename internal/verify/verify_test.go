@@ -60,6 +60,23 @@ func TestExhaustedThenChanged(t *testing.T) {
 	w.want()
 }
 
+// A month from the 31st of January on ends as the service has it.
+func TestValidForMonths(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	p := w.pool("valid", false)
+	p.Validity = domain.Period{Months: 13, Days: 1, Clock: 90 * time.Minute}
+	w.exec("UPDATE pools SET validity = $2, launched_at = '2020-01-01' WHERE pool = $1", p.Key, p.Validity.String())
+	lot := w.lot(p, 3, domain.Window{})
+	for n, at := range []time.Time{time.Date(2023, 1, 31, 23, 50, 0, 1000, time.UTC), time.Date(2024, 2, 29, 1, 2, 3, 0, time.UTC), time.Date(2024, 12, 31, 0, 0, 0, 0, time.UTC)} {
+		w.now = at
+		w.issue(w.send(0, request("valid", fmt.Sprint(n), "c-1")), p, lot)
+	}
+	w.want()
+	w.exec("UPDATE issuances SET valid_until = valid_until + interval '1 day' WHERE request_id = '0'")
+	w.want("4 phantom", "8 validity")
+}
+
 // Each case breaks one thing that was right and sees exactly that found.
 func TestBroken(t *testing.T) {
 	t.Parallel()
@@ -82,7 +99,7 @@ func TestBroken(t *testing.T) {
 		{"CodeToldTwice", func(w *world) {
 			other := *w.r2
 			other.Code = w.r1.Code
-			w.tell(w.flying, &other)
+			w.tell(w.ask(request("summer", other.RequestID, other.CustomerID)), &other)
 		}, []string{"1 told", "2 words", "4 phantom"}},
 		{"OtherBytes", func(w *world) {
 			rec := w.issuedEvent(w.first, w.r1)
@@ -113,7 +130,7 @@ func TestBroken(t *testing.T) {
 			w.exec("UPDATE partitions SET next_offset = $2 WHERE partition = $1", w.keys[2], w.ends[2])
 			w.ends[2]-- // the waiting request stays in flight
 			w.commit()
-		}, []string{"3 answer"}},
+		}, []string{"3 answer", "3 misaddressed"}},
 		{"NoDeadLetter", func(w *world) {
 			w.batch(w.sendRaw(0, []byte("{")), nil, nil)
 			w.ends[2] -= 2
@@ -126,7 +143,7 @@ func TestBroken(t *testing.T) {
 			w.bury(bad)
 			w.ends[2] -= 2
 			w.commit()
-		}, []string{"3 letter"}},
+		}, []string{"3 letter", "3 stray_letter"}},
 		{"WronglyDead", func(w *world) { w.bury(w.first) }, []string{"3 wrongly_dead"}},
 		{"Nameless", func(w *world) {
 			rec := w.issuedEvent(w.first, w.r1)
@@ -136,12 +153,12 @@ func TestBroken(t *testing.T) {
 		{"Phantom", func(w *world) {
 			phantom := *w.r1
 			phantom.RequestID, phantom.Code = "never-issued", "FORGED"
-			w.tell(w.flying, &phantom)
+			w.tell(w.ask(request("summer", "never-issued", "c-1")), &phantom)
 		}, []string{"4 phantom"}},
 		{"PhantomPool", func(w *world) {
 			phantom := *w.r1
 			phantom.Pool = &domain.Pool{ID: "nowhere", CampaignID: "camp", ParameterName: "promo_code"}
-			w.tell(w.flying, &phantom)
+			w.tell(w.ask(request("nowhere", "r-1", "c-1")), &phantom)
 		}, []string{"4 phantom"}},
 		{"IssuanceChanged", func(w *world) {
 			w.exec("UPDATE issuances SET context = '{}' WHERE pool = $1 AND request_id = 'r-1'", w.summer.Key)
@@ -173,7 +190,7 @@ func TestBroken(t *testing.T) {
 			decided := d
 			decided.req.CustomerID = "c-2"
 			w.reject(decided, domain.PoolNotActive, nil, 0)
-		}, []string{"5 log_changed"}},
+		}, []string{"3 misaddressed", "5 log_changed"}},
 		{"Overridden", func(w *world) {
 			w.reject(w.send(0, request("summer", "r-1", "c-1")), domain.PoolNotFound, nil, 0)
 		}, []string{"5 overridden", "8 refused"}},
@@ -222,7 +239,7 @@ func TestBroken(t *testing.T) {
 			w.exec(`INSERT INTO issuances (pool, lot, seq, issued_at, valid_from, request_id, customer_id)
 				SELECT $1, $2, CASE n WHEN 2 THEN 3 ELSE n END, $3, $3, 'p-' || n, 'c' FROM generate_series(2, 197, 3) n`, w.summer.Key, lot, w.now)
 			w.exec("INSERT INTO customer_codes (volume, customer_id, issued_at, pool, lot, seq) SELECT 1, customer_id, issued_at, pool, lot, seq FROM issuances WHERE pool = $1 AND lot = $2", w.summer.Key, lot)
-		}, []string{"6 stretch"}},
+		}, []string{"3 untold", "6 stretch"}},
 		{"HolderUnknown", func(w *world) {
 			w.exec("UPDATE runs SET partition = 999 WHERE pool = $1 AND partition IS NOT NULL", w.summer.Key)
 		}, []string{"6 run"}},
@@ -236,7 +253,7 @@ func TestBroken(t *testing.T) {
 			w.exec("UPDATE codes SET seq = 7 WHERE pool = $1 AND seq = 1", w.later.Key)
 		}, []string{"6 numbers"}},
 		{"CodesWithoutLot", func(w *world) {
-			w.exec("INSERT INTO codes (pool, lot, seq, code) VALUES ($1, 9999, 0, 'stray')", w.summer.Key)
+			w.exec("INSERT INTO codes (pool, lot, seq, code) VALUES ($1, 9999, 0, 'vagrant')", w.summer.Key)
 		}, []string{"6 numbers"}},
 		{"MovedUncounted", func(w *world) {
 			w.exec("UPDATE lots SET moved = 1 WHERE pool = $1", w.later.Key)
@@ -249,7 +266,7 @@ func TestBroken(t *testing.T) {
 		}, []string{"6 run"}},
 		{"WithdrawnIssued", func(w *world) {
 			w.exec("INSERT INTO issuances (pool, lot, seq, issued_at, valid_from, request_id, customer_id) SELECT pool, lot, seq, $2, $2, 'thief', 'c' FROM withdrawn WHERE pool = $1 AND seq = 1", w.barred.Key, w.now)
-		}, []string{"11 unlisted", "6 count", "6 withdrawn"}},
+		}, []string{"11 unlisted", "3 untold", "6 count", "6 withdrawn"}},
 		{"WithdrawnFree", func(w *world) {
 			w.exec("INSERT INTO runs (pool, lot, lo, next, hi, grant_no) SELECT pool, lot, seq, seq, seq + 1, 0 FROM withdrawn WHERE pool = $1 AND seq = 2", w.barred.Key)
 		}, []string{"6 sum", "6 withdrawn"}},
@@ -261,16 +278,16 @@ func TestBroken(t *testing.T) {
 		}, []string{"6 changes", "6 sum", "6 withheld"}},
 		{"WithdrawnFromNowhere", func(w *world) {
 			w.exec("UPDATE withdrawn SET lot = 9999, why = 'redeemed' WHERE pool = $1 AND seq = 1", w.barred.Key)
-		}, []string{"6 blocked", "6 withdrawn", "6 withheld"}},
+		}, []string{"6 blocked", "6 redeemed", "6 withdrawn", "6 withheld"}},
 		{"BlockLost", func(w *world) {
 			w.exec("DELETE FROM blocks WHERE pool = $1 AND seq = 1", w.barred.Key)
-		}, []string{"6 withdrawn"}},
+		}, []string{"6 withdrawn", "8 block_history"}},
 		{"BlockOfNothing", func(w *world) {
 			w.exec("INSERT INTO blocks (pool, lot, seq, at, actor, note) VALUES ($1, $2, 0, now(), 'anna', '')", w.later.Key, w.lots["later"])
-		}, []string{"6 blocked"}},
+		}, []string{"6 blocked", "8 block_history"}},
 		{"BlockLostMultiUse", func(w *world) {
 			w.exec("DELETE FROM blocks WHERE pool = $1", w.shared.Key)
-		}, []string{"6 blocked", "6 withheld"}},
+		}, []string{"6 blocked", "6 withheld", "8 block_history"}},
 		{"PassedUncounted", func(w *world) {
 			w.exec("UPDATE passes SET passed = passed - 1 WHERE pool = $1 AND seq = 0", w.shared.Key)
 		}, []string{"6 count"}},
@@ -279,7 +296,7 @@ func TestBroken(t *testing.T) {
 		}, []string{"6 count"}},
 		{"IssuedWhileBlocked", func(w *world) {
 			w.exec("UPDATE code_history SET at = $2 WHERE pool = $1 AND seq = 1 AND action = 'blocked'", w.shared.Key, w.now.Add(-time.Minute))
-		}, []string{"8 blocked"}},
+		}, []string{"8 block_history", "8 blocked"}},
 		{"BlockedAfterExhausted", func(w *world) {
 			// The pool had the code by the revision at which it was refused.
 			w.exec("UPDATE lot_changes SET revision = revision + 100 WHERE pool = $1 AND withdrawn > 0", w.barred.Key)
@@ -332,7 +349,7 @@ func TestBroken(t *testing.T) {
 			w.exec("UPDATE lot_changes SET revision = 0 WHERE pool = $1", w.dry.Key)
 		}, []string{"7 left"}},
 		{"GeneratedStored", func(w *world) {
-			w.exec("INSERT INTO codes (pool, lot, seq, code) SELECT pool, lot, 7, 'stray' FROM lots WHERE pool = $1 AND gen_from = 0", w.made.Key)
+			w.exec("INSERT INTO codes (pool, lot, seq, code) SELECT pool, lot, 7, 'vagrant' FROM lots WHERE pool = $1 AND gen_from = 0", w.made.Key)
 		}, []string{"6 numbers"}},
 		{"GeneratedKeyChanged", func(w *world) {
 			w.exec("UPDATE generators SET key = decode(repeat('01', 32), 'hex')")
@@ -423,7 +440,7 @@ func TestBroken(t *testing.T) {
 		{"ValidTooLong", func(w *world) {
 			w.exec("UPDATE lots SET available_till = available_till - interval '1 hour' WHERE pool = $1 AND lot = $2", w.summer.Key, w.lots["summer"])
 			w.copyWindows()
-		}, []string{"8 window"}},
+		}, []string{"8 validity", "8 window"}},
 		{"BeforeLaunch", func(w *world) {
 			w.exec("UPDATE pools SET launched_at = now() WHERE pool = $1", w.many.Key)
 		}, []string{"8 state"}},
@@ -441,6 +458,71 @@ func TestBroken(t *testing.T) {
 			late.ExpiresAt = w.now
 			w.issue(w.send(0, late), w.summer, w.lots["summer"])
 		}, []string{"8 expired"}},
+		{"MovedAfterIssue", func(w *world) {
+			w.exec("DELETE FROM codes WHERE pool = $1 AND lot = $2 AND seq = $3", w.summer.Key, w.r1.Lot, w.r1.Seq)
+			w.exec("UPDATE lots SET moved = 1 WHERE pool = $1 AND lot = $2", w.summer.Key, w.r1.Lot)
+			w.exec("INSERT INTO lot_changes (pool, lot, revision, added, taken) VALUES ($1, $2, 0, 0, 1)", w.summer.Key, w.r1.Lot)
+		}, []string{"1 codeless", "4 phantom", "6 sum"}},
+		{"AnswersAnother", func(w *world) { w.tell(w.first, w.r2) }, []string{"3 misaddressed"}},
+		{"AnswersMalformed", func(w *world) {
+			bad := w.sendRaw(0, []byte("{"))
+			w.batch(bad, nil, nil)
+			w.bury(bad)
+			w.tell(bad, w.r1)
+		}, []string{"3 misaddressed"}},
+		{"AnswersNowhere", func(w *world) {
+			w.publish(w.names.Outcomes, 0, w.issuedEvent(delivery{part: 7}, w.r1))
+		}, []string{"3 misaddressed"}},
+		{"StrayLetter", func(w *world) {
+			d := w.first
+			d.rec.Value = []byte("?")
+			w.bury(d)
+		}, []string{"3 stray_letter"}},
+		{"IssueUntold", func(w *world) {
+			w.give(request("summer", "r-8", "c-1"), w.summer, w.lots["summer"])
+		}, []string{"3 untold"}},
+		{"OtherVerdict", func(w *world) {
+			d := w.send(0, request("season", "s-8", "c-1"))
+			w.batch(d, []domain.Rejection{{Offset: d.off, Hash: d.req.Hash(), Reason: domain.PoolNotFound}}, nil)
+			w.window(w.season, time.Time{}, time.Time{})
+			w.tell(d, w.issue(w.send(0, d.req), w.season, w.lots["season"]))
+		}, []string{"5 other_verdict"}},
+		{"BatchesOverlap", func(w *world) {
+			w.exec("UPDATE batches SET end_offset = end_offset + 1 WHERE partition = $1 AND first_offset = $2", w.keys[0], w.refused.off)
+		}, []string{"5 ranges"}},
+		{"BatchBeyondDecided", func(w *world) {
+			w.exec("UPDATE partitions SET next_offset = next_offset - 1 WHERE partition = $1", w.keys[0])
+		}, []string{"5 ranges"}},
+		{"RunWithoutCode", func(w *world) {
+			// Code 1 is moved away rightly; then code 2 goes where it was.
+			w.exec("SELECT take_out($1, ARRAY[$2::int], ARRAY[1::bigint])", w.later.Key, w.lots["later"])
+			w.exec("DELETE FROM codes WHERE pool = $1 AND seq = 1", w.later.Key)
+			w.exec("UPDATE codes SET seq = 1 WHERE pool = $1 AND seq = 2", w.later.Key)
+		}, []string{"6 codeless"}},
+		{"WithdrawnWithoutCode", func(w *world) {
+			w.block(w.summer, 8)
+			w.exec("SELECT take_out($1, ARRAY[$2::int], ARRAY[9::bigint])", w.summer.Key, w.lots["summer"])
+			w.exec("DELETE FROM codes WHERE pool = $1 AND lot = $2 AND seq = 9", w.summer.Key, w.lots["summer"])
+			w.exec("UPDATE codes SET seq = 9 WHERE pool = $1 AND lot = $2 AND seq = 8", w.summer.Key, w.lots["summer"])
+		}, []string{"6 codeless"}},
+		{"RedeemedByNobody", func(w *world) {
+			w.exec("SELECT withdraw($1, $2, 8, 'redeemed', now())", w.summer.Key, w.lots["summer"])
+		}, []string{"6 redeemed"}},
+		{"BlockUnremembered", func(w *world) {
+			w.exec("DELETE FROM code_history WHERE pool = $1 AND seq = 1", w.barred.Key)
+		}, []string{"8 block_history"}},
+		{"ValidTooLongByPool", func(w *world) {
+			w.exec("UPDATE pools SET validity = 'PT1H' WHERE pool = $1", w.summer.Key)
+		}, []string{"8 validity"}},
+		{"ValidTooShort", func(w *world) {
+			w.exec("UPDATE pools SET validity = 'P1Y' WHERE pool = $1", w.valid.Key)
+		}, []string{"8 validity"}},
+		{"RefusedByOldState", func(w *world) {
+			w.exec("UPDATE lots SET created_at = $3 WHERE pool = $1 AND lot <> $2", w.dry.Key, w.lots["dry"], w.refusedAt.Add(-2*time.Minute))
+		}, []string{"8 stale"}},
+		{"JustArchived", func(w *world) { // a batch in flight got through
+			w.exec("UPDATE pools SET state = 'archived', archived_at = $2 WHERE pool = $1", w.summer.Key, w.now.Add(-time.Millisecond))
+		}, []string{"8 state"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -463,7 +545,7 @@ func (w *world) wantNoCodes(r Report) {
 	w.must(r.WriteText(&text))
 	data, err := json.Marshal(r)
 	w.must(err)
-	for _, code := range []string{w.r1.Code, w.r2.Code, "FORGED", "stray", w.generated(0), w.generated(1_000_000)} {
+	for _, code := range []string{w.r1.Code, w.r2.Code, "FORGED", "vagrant", w.generated(0), w.generated(1_000_000)} {
 		if strings.Contains(text.String(), code) || bytes.Contains(data, []byte(code)) {
 			w.t.Errorf("the report shows the code %q:\n%s", code, text.String())
 		}

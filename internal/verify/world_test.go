@@ -47,14 +47,14 @@ type world struct {
 	keys [partitions]int   // partitions.partition
 
 	// what good leaves
-	summer, dry, later, many, season, made, barred, shared, hand *domain.Pool
-	first                                                        delivery         // of r-1
-	r1, r2                                                       *domain.Issuance // of pool summer
-	refused                                                      delivery         // exhausted
-	refusedAt                                                    time.Time
-	flying                                                       delivery         // decided, the group's offset does not say so
-	lots                                                         map[string]int32 // the first of each pool
-	scant                                                        *domain.Pool     // ran low, and is exhausted
+	summer, dry, later, many, season, made, barred, shared, hand, valid *domain.Pool
+	first                                                               delivery         // of r-1
+	r1, r2                                                              *domain.Issuance // of pool summer
+	refused                                                             delivery         // exhausted
+	refusedAt                                                           time.Time
+	flying                                                              delivery         // decided, the group's offset does not say so
+	lots                                                                map[string]int32 // the first of each pool
+	scant                                                               *domain.Pool     // ran low, and is exhausted
 }
 
 // delivery is a record of the request topic.
@@ -68,7 +68,7 @@ type delivery struct {
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	ctx := t.Context()
-	w := &world{t: t, prefix: kafkatest.Prefix(t), url: pgtest.Database(t, postgres.Migrate), lots: map[string]int32{}}
+	w := &world{t: t, prefix: kafkatest.Prefix(t), url: pgtest.Recycled(t, postgres.Migrate), lots: map[string]int32{}}
 	w.names = topics.Named(w.prefix)
 	w.client = topics.Client([]string{kafkatest.ForTest(t)})
 	t.Cleanup(func() { topics.Close(w.client) })
@@ -122,12 +122,18 @@ func (w *world) pool(id string, multiUse bool) *domain.Pool {
 // what was before and earlier than what follows.
 func (w *world) window(p *domain.Pool, start, end time.Time) {
 	w.t.Helper()
+	w.edit(p, func(p *domain.Pool) { p.IssueStart, p.IssueEnd = start, end })
+}
+
+// edit changes the pool's own window or validity and remembers it, likewise.
+func (w *world) edit(p *domain.Pool, change func(*domain.Pool)) {
+	w.t.Helper()
 	before := *p
-	p.IssueStart, p.IssueEnd = start, end
+	change(p)
 	changes, err := json.Marshal(before.Edits(p))
 	w.must(err)
 	w.now = w.now.Add(2 * time.Second)
-	w.exec("UPDATE pools SET issue_start = $2, issue_end = $3 WHERE pool = $1", p.Key, null(start), null(end))
+	w.exec("UPDATE pools SET issue_start = $2, issue_end = $3, validity = nullif($4, '') WHERE pool = $1", p.Key, null(p.IssueStart), null(p.IssueEnd), p.Validity.String())
 	w.exec("INSERT INTO history (at, actor, action, pool, changes) VALUES ($1, 'test', 'pool.edited', $2, $3::text::jsonb)", w.now, p.Key, string(changes))
 	w.now = w.now.Add(2 * time.Second)
 }
@@ -229,6 +235,14 @@ func (w *world) sendRaw(part int, value []byte) delivery {
 func (w *world) publish(topic string, part int, rec producer.Record) {
 	w.t.Helper()
 	w.must(w.out.Publish(w.t.Context(), topic, part, []producer.Record{rec}))
+}
+
+// ask sends a request that is decided, and not told.
+func (w *world) ask(r domain.Request) delivery {
+	w.t.Helper()
+	d := w.send(0, r)
+	w.batch(d, nil, nil)
+	return d
 }
 
 // issue gives the delivery the next free code of the lot and tells it.
@@ -441,6 +455,12 @@ func (w *world) good() {
 	w.issue(w.send(0, request("season", "s-1", "c-1")), w.season, w.lots["season"])
 	w.window(w.season, w.now.Add(24*time.Hour), time.Time{})
 	w.reject(w.send(0, request("season", "s-2", "c-1")), domain.NoCodeInWindow, w.season, 3)
+
+	w.valid = w.pool("valid", false)
+	w.lot(w.valid, 2, domain.Window{})
+	w.issue(w.send(0, request("valid", "v-0", "c-1")), w.valid, w.lots["valid"])
+	w.edit(w.valid, func(p *domain.Pool) { p.Validity = domain.Period{Months: 1, Clock: time.Hour} })
+	w.issue(w.send(0, request("valid", "v-1", "c-1")), w.valid, w.lots["valid"])
 
 	w.bar()
 	w.byHand()

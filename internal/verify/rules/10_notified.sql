@@ -1,5 +1,5 @@
 -- Somebody was to be told of a crossing, and no notice is there, nor waits in the outbox.
--- Do: tell them; find out who deleted rows of the outbox.
+-- Do: tell them by hand; find out who deleted rows of the outbox.
 SELECT p.id AS pool, t.crossing, t.staff, t.at
   FROM audit_told t
  CROSS JOIN audit_notice_horizon z

@@ -1,4 +1,5 @@
 -- A pool event tells what is not stored, or tells it otherwise, or under another id.
+-- Shown: partition and offset of {pool-events}.
 -- Do: find out who wrote it; whoever acted on it acted on nothing.
 SELECT e.part AS partition, e.off AS offset, e.pool, e.kind, e.at
   FROM audit_pool_events e

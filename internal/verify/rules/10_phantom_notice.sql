@@ -1,4 +1,5 @@
 -- A notice was sent that is not stored, or to another, or under another id.
+-- Shown: partition and offset of {staff-notifications}.
 -- Do: find out who wrote it; somebody may have been told what is not so, or twice.
 SELECT e.part AS partition, e.off AS offset, e.pool, e.kind, e.staff, e.at
   FROM audit_notices e

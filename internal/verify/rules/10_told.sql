@@ -5,5 +5,5 @@ SELECT p.id AS pool, c.low_no AS crossing, c.kind, c.at
  CROSS JOIN audit_notice_horizon z
   JOIN crossings c ON c.pool = t.pool AND c.low_no = t.crossing
   JOIN pools p ON p.pool = c.pool
- WHERE NOT t.notice AND (z.events IS NULL OR t.at >= z.events)
+ WHERE NOT t.notice AND t.crossing > 0 AND (z.events IS NULL OR t.at >= z.events)
    AND NOT EXISTS (SELECT 1 FROM audit_pool_events e WHERE e.id = t.id)

@@ -1,5 +1,5 @@
 -- Somebody subscribed when a pool crossed a mark, and has no notice of that.
--- Do: tell them; report the pool and the crossing. (A subscription counts from ten seconds after it was made: it may have been committed later.)
+-- Do: tell them by hand; the watch is wrong: keep the pool's crossings and report a bug. (A subscription counts from ten seconds after it was made: it may have been committed later.)
 SELECT p.id AS pool, c.low_no AS crossing, c.kind, c.at, s.id AS staff
   FROM crossings c
   JOIN pools p ON p.pool = c.pool

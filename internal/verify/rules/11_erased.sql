@@ -1,4 +1,5 @@
 -- An event names a customer who had been erased before it was published, in an answer to what was asked before. (A minute's difference of clocks is allowed.)
+-- Shown: partition and offset of {code-outcomes}.
 -- Do: see whether a process was frozen, with what it was about to publish; the topic holds the customer until its retention has passed since.
 SELECT t.part AS partition, t.off AS offset, t.pool, t.request, t.told AS published_at, t.done_at AS erased_at
   FROM (SELECT o.part, o.off, o.pool, o.request, o.told, min(coalesce(e.done_at, 'infinity')) AS done_at

@@ -1,5 +1,5 @@
 -- An issued code is neither listed under its customer nor about to be; or both.
--- Do: report it; the customer has the code (GET /v1/pools/{id}/issuances/{request_id}), and the list of the customer's codes does not say so, or twice.
+-- Do: go by the issuance (GET /v1/pools/{id}/issuances/{request_id}) when the customer asks: they have the code, and their list does not say so, or twice; report a bug.
 SELECT p.id AS pool, i.lot, i.seq, i.request_id AS request, CASE WHEN c.seq IS NULL THEN 'not listed' ELSE 'listed, and to be listed' END AS finding
   FROM issuances i
   LEFT JOIN pools p ON p.pool = i.pool

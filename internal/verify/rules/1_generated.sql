@@ -1,5 +1,5 @@
 -- Two places of a single-use pool have the same generated code, and both are issued.
--- Do: stop issuing from the pool; give all but the first of these requests another code by hand; find out who changed lots or generators.
+-- Do: stop the pool (docs/operations.md, When verify finds something); give all but the first of these requests another code by hand; find out who changed lots or generators.
 SELECT p.id AS pool, array_agg(format('%s/%s', i.lot, i.seq) ORDER BY i.issued_at) AS places, array_agg(i.request_id ORDER BY i.issued_at) AS requests
   FROM (SELECT pool, code FROM audit_generated WHERE code IS NOT NULL GROUP BY pool, code HAVING count(*) > 1) t
   JOIN pools p ON p.pool = t.pool AND NOT p.multi_use

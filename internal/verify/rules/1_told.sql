@@ -1,4 +1,5 @@
 -- The outcome topic tells one code of a single-use pool to two requests.
+-- Shown: events as partition/offset of {code-outcomes}.
 -- Do: see which of the two the database has (verify names the other under 4); the other customer needs another code by hand.
 SELECT o.pool, min(o.request) AS request, max(o.request) AS other_request, min(format('%s/%s', o.part, o.off)) AS event, max(format('%s/%s', o.part, o.off)) AS other_event
   FROM (SELECT o.pool, o.code

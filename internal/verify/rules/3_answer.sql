@@ -1,4 +1,5 @@
 -- A request below the group's offset has no outcome.
+-- Shown: partition and offset of {code-requests}.
 -- Do: move the group's offset of the partition back to the first of these (kafka-consumer-groups --reset-offsets): what was decided is told again, what was not is decided.
 SELECT r.part AS partition, r.off AS offset, r.pool, r.request
   FROM audit_requests r

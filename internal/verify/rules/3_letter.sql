@@ -1,4 +1,5 @@
 -- A malformed message below the group's offset is not in the dead letters, or with other bytes.
+-- Shown: partition and offset of {code-requests}.
 -- Do: move the group's offset of the partition back to the first of these: they are dead-lettered again.
 SELECT r.part AS partition, r.off AS offset,
        EXISTS (SELECT 1 FROM audit_letters l WHERE l.rpart = r.part AND l.roff = r.off) AS dead_letter_with_other_bytes

@@ -1,4 +1,5 @@
 -- A code.issued event says that it was issued by hand, and the code's history does not.
+-- Shown: partition and offset of {code-outcomes}.
 -- Do: find out who wrote the event, or changed code_history.
 SELECT o.part AS partition, o.off AS offset, o.pool, o.request
   FROM audit_outcomes o

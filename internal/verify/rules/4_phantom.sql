@@ -1,4 +1,5 @@
 -- A code.issued event has no issuance in the database, or one that differs. (Of an erased customer the database keeps the alias, and no context.)
+-- Shown: partition and offset of {code-outcomes}.
 -- Do: if the database was restored from a backup, issue nothing before it is complete (docs/operations.md, The gate); else find out who wrote the event or changed the row.
 SELECT o.part AS partition, o.off AS offset, o.pool, o.request, i.lot, i.seq,
        CASE WHEN p.pool IS NULL THEN 'no such pool'

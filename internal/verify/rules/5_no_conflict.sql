@@ -1,5 +1,6 @@
 -- A request was rejected as another customer's, and no other customer has it.
--- Do: publish it again under its request_id; report the event.
+-- Shown: partition and offset of {code-outcomes}.
+-- Do: publish it again under its request_id, and its customer gets a code; report a bug with the event.
 SELECT o.part AS partition, o.off AS offset, o.pool, o.request
   FROM audit_outcomes o
  WHERE NOT o.issued AND o.reason = 6

@@ -1,4 +1,5 @@
 -- A code.rejected event has no stored verdict, or one that differs.
+-- Shown: partition and offset of {code-requests}, events as partition/offset of {code-outcomes}.
 -- Do: if the database was restored from a backup, issue nothing before it is complete (docs/operations.md, The gate); else find out who wrote the event or changed the row.
 SELECT o.rpart AS partition, o.roff AS offset, o.pool, o.request, format('%s/%s', o.part, o.off) AS event,
        CASE WHEN v.part IS NULL THEN 'no verdict'

@@ -1,5 +1,5 @@
 -- A blocked code of a single-use pool is neither issued nor withdrawn, or one of a multi-use pool is not passed over.
--- Do: stop issuing from the pool: the code could be issued; blocks, withdrawn or passes were changed outside the service.
+-- Do: stop the pool (docs/operations.md, When verify finds something): the code could be issued; blocks, withdrawn or passes were changed outside the service.
 SELECT p.id AS pool, coalesce(b.lot, o.lot) AS lot, coalesce(b.seq, o.seq) AS seq, b.at AS blocked_at
   FROM blocks b
   FULL JOIN (SELECT pool, lot, seq FROM passes WHERE since IS NOT NULL) o ON o.pool = b.pool AND o.lot = b.lot AND o.seq = b.seq

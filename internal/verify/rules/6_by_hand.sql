@@ -1,5 +1,5 @@
 -- The history of a code tells of an issue by hand that is not stored so.
--- Do: stop issuing from the pool; issuances or code_history were changed outside the service.
+-- Do: stop the pool (docs/operations.md, When verify finds something); issuances or code_history were changed outside the service.
 SELECT p.id AS pool, h.lot, h.seq, h.request_id AS request, h.at, i.lot AS issued_lot, i.seq AS issued_seq, i.issued_at
   FROM code_history h
   LEFT JOIN pools p ON p.pool = h.pool

@@ -1,5 +1,5 @@
 -- A lot's size, its moved or its withdrawn codes are not what its changes add up to.
--- Do: stop issuing from the pool; lots or lot_changes were changed outside the service.
+-- Do: stop the pool (docs/operations.md, When verify finds something); lots or lot_changes were changed outside the service.
 SELECT p.id AS pool, coalesce(l.lot, c.lot) AS lot, l.size, l.moved, l.withdrawn + l.blocked AS withdrawn, c.added, c.taken, c.withdrawn AS withdrawn_by_changes
   FROM (SELECT pool, lot, sum(added) AS added, sum(taken) AS taken, sum(withdrawn) AS withdrawn FROM lot_changes GROUP BY pool, lot) c
   FULL JOIN lots l ON l.pool = c.pool AND l.lot = c.lot

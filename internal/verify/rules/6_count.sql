@@ -1,5 +1,5 @@
 -- A lot has more or fewer issuances than its runs say it has issued, but for what they passed over since it was blocked.
--- Do: stop issuing from the pool; issuances were deleted or written outside the service, or a cursor was moved.
+-- Do: stop the pool (docs/operations.md, When verify finds something); issuances were deleted or written outside the service, or a cursor was moved.
 SELECT p.id AS pool, a.lot, a.issuances, l.done + coalesce(s.issued, 0) - o.passed AS issued_by_runs
   FROM audit_lots a
   JOIN lots l ON l.pool = a.pool AND l.lot = a.lot

@@ -1,5 +1,5 @@
 -- The lots of a pattern are not one after the other the codes that it has made, or lie beside uploaded ones.
--- Do: stop issuing from the pool; lots or generators were changed outside the service, and codes could be issued twice.
+-- Do: stop the pool (docs/operations.md, When verify finds something); lots or generators were changed outside the service, and codes could be issued twice.
 SELECT p.id AS pool, l.lot, l.gen_from, l.size, l.until AS lots_before_reach, l.total, g.made
   FROM (SELECT pool, lot, generator, gen_from, size,
                coalesce(max(gen_from + size) OVER (PARTITION BY pool, generator ORDER BY gen_from, lot ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS until,

@@ -1,5 +1,5 @@
 -- A lot's codes are not those numbered 0 to size−1, but for those that were moved; or a generated lot has codes that are stored.
--- Do: stop issuing from the pool; restore the missing codes from the imported file or a backup.
+-- Do: stop the pool (docs/operations.md, When verify finds something); restore the missing codes from the imported file or a backup.
 SELECT p.id AS pool, coalesce(l.lot, c.lot) AS lot, l.size, l.moved, coalesce(c.n, 0) AS codes, c.first, c.last
   FROM lots l
   FULL JOIN (SELECT pool, lot, count(*) AS n, min(seq) AS first, max(seq) AS last, sum(seq) AS sum FROM codes GROUP BY pool, lot) c

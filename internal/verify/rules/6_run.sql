@@ -1,5 +1,5 @@
 -- A run belongs to no lot, reaches beyond it, has other windows, or is held by no partition.
--- Do: stop issuing from the pool; runs or lots were changed outside the service.
+-- Do: stop the pool (docs/operations.md, When verify finds something); runs or lots were changed outside the service.
 SELECT p.id AS pool, r.lot, r.lo, r.hi,
        CASE WHEN l.lot IS NULL THEN 'no such lot'
             WHEN h.partition IS NULL AND r.partition IS NOT NULL THEN 'no such holder'

@@ -1,5 +1,5 @@
 -- A code is issued that a run says is still to be issued, or that its lot does not have.
--- Do: stop issuing from the pool: the code would be taken again, and only issuances_pkey stands against it.
+-- Do: stop the pool (docs/operations.md, When verify finds something): the code would be taken again, and only issuances_pkey stands against it.
 WITH pieces AS MATERIALIZED (
     -- Lots in many pieces are gone through in the order of their numbers: to hold every issuance against every piece would take hours.
     SELECT pool, lot, count(*) > 50 AS many FROM runs WHERE next < hi GROUP BY pool, lot

@@ -1,5 +1,5 @@
 -- A lot's size is not what its runs, its finished and its withdrawn codes add up to.
--- Do: stop issuing from the pool; compare runs and issuances of the lot; lots.done or a run was changed outside the service.
+-- Do: stop the pool (docs/operations.md, When verify finds something); compare runs and issuances of the lot; lots.done or a run was changed outside the service.
 SELECT p.id AS pool, l.lot, l.size, l.moved, l.done, l.withdrawn, s.issued, s.held, s.free,
        coalesce(l.done + s.issued + s.held + s.free, l.done) + l.withdrawn - CASE WHEN p.multi_use THEN coalesce(s.hi, 0) ELSE l.size - l.moved END AS surplus
   FROM lots l

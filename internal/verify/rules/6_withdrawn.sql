@@ -1,5 +1,5 @@
 -- A withdrawn code is issued or can be, or is in no lot of a single-use pool; or one that is withdrawn as blocked is not blocked.
--- Do: stop issuing from the pool; issuances, runs or withdrawn were changed outside the service, or a code was issued after it was blocked or redeemed.
+-- Do: stop the pool (docs/operations.md, When verify finds something); issuances, runs or withdrawn were changed outside the service, or a code was issued after it was blocked or redeemed.
 SELECT p.id AS pool, w.lot, w.seq, w.why,
        CASE WHEN i.seq IS NOT NULL THEN format('issued to request %s', i.request_id)
             WHEN w.until > w.seq THEN format('a run reaches to %s', w.until)

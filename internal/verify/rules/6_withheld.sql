@@ -1,5 +1,5 @@
 -- A lot has more or fewer withdrawn or blocked codes than it counts.
--- Do: stop issuing from the pool; lots, withdrawn or blocks were changed outside the service.
+-- Do: stop the pool (docs/operations.md, When verify finds something); lots, withdrawn or blocks were changed outside the service.
 SELECT p.id AS pool, coalesce(l.lot, n.lot) AS lot, l.withdrawn AS withdrawn_by_lot, coalesce(n.withdrawn, 0) AS withdrawn, l.blocked AS blocked_by_lot, coalesce(n.blocked, 0) AS blocked
   FROM (SELECT pool, lot, count(*) FILTER (WHERE is_out) AS withdrawn, count(*) FILTER (WHERE NOT is_out) AS blocked
           FROM (SELECT pool, lot, true AS is_out FROM withdrawn

@@ -1,5 +1,6 @@
 -- A rejection for want of codes has no evidence, or evidence against it.
--- Do: see stock of the pool at that time; a request refused wrongly gets its code when it is published again.
+-- Shown: partition and offset of {code-requests}.
+-- Do: publish the request again if the pool had codes at that time: one that was refused wrongly gets its code then.
 SELECT v.part AS partition, v.off AS offset, o.pool, o.request, v.decided_at,
        CASE WHEN e.pool IS NULL THEN 'no evidence' WHEN v.reason = 3 THEN format('%s codes were left', e.remaining) ELSE 'no code was left' END AS finding
   FROM audit_verdicts v

@@ -1,5 +1,6 @@
 -- "Exhausted" or "none in window" was said while a code was left that could be issued.
--- Do: publish the refused requests of these batches again; report the pool, revision and times.
+-- Shown: partition and offset of {code-requests}.
+-- Do: publish the refused requests of these batches again; report a bug with the pool, revision and times.
 SELECT p.id AS pool, t.partition, t.offset, t.decided_at, t.revision, l.lot, l.size, a.complete_at AS last_issued_at
   FROM (SELECT e.pool, e.revision, e.issue_start, e.issue_end, v.reason, v.decided_at, min(v.part) AS partition, min(v.off) AS offset
           FROM audit_verdicts v

@@ -1,5 +1,6 @@
 -- "None in window" was said although every code was issued or expired.
--- Do: the refusal was right and its reason was not; report the pool, revision and times.
+-- Shown: partition and offset of {code-requests}.
+-- Do: nothing for the customers: the refusal was right and its reason was not; report a bug with the pool, revision and times.
 SELECT p.id AS pool, v.part AS partition, v.off AS offset, v.decided_at, e.revision
   FROM audit_verdicts v
   JOIN audit_outcomes o ON o.rpart = v.part AND o.roff = v.off AND NOT o.issued AND NOT o.other_stream AND o.hash = v.hash

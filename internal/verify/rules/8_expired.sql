@@ -1,5 +1,5 @@
 -- A code was issued after its request had expired.
--- Do: tell the sender that the answer came late; report the request.
+-- Do: tell the sender that the answer came late, and decide whether the customer keeps the code; report a bug with the request.
 SELECT i.pool_id AS pool, i.lot, i.seq, i.request, i.issued_at, i.expires
   FROM (SELECT p.pool, p.id AS pool_id, i.lot, i.seq, i.issued_at, r.request, r.expires
           FROM (SELECT pool, request, max(coalesce(expires, 'infinity')) AS expires

@@ -1,5 +1,6 @@
 -- A request was refused for a state that the pool was not in, or as expired when it was not.
--- Do: publish it again; report the event.
+-- Shown: partition and offset of {code-outcomes}.
+-- Do: publish the request again, and it gets its code; report a bug with the event.
 SELECT o.part AS partition, o.off AS offset, o.pool, o.request, o.at AS rejected_at,
        CASE WHEN o.reason IN (1, 2) THEN 'the pool was active' ELSE 'it had not expired' END AS finding
   FROM audit_outcomes o

@@ -1,4 +1,5 @@
 -- A redemption request below the group's offset has no outcome.
+-- Shown: partition and offset of {redemption-requests}.
 -- Do: move the redeeming group's offset of the partition back to the first of these (kafka-consumer-groups --reset-offsets): what was judged is told again, what was not is judged.
 SELECT r.part AS partition, r.off AS offset, r.pool, r.redemption
   FROM audit_redemption_requests r

@@ -1,5 +1,5 @@
 -- With the issue check on, a code was redeemed that was not issued then, or by another customer; or what a redemption says of the issue is not so.
--- Do: decide whether the redemption counts; report it.
+-- Do: decide whether the redemption counts, and roll it back if not; issuances were changed outside the service, or report a bug.
 SELECT p.id AS pool, r.lot, r.seq, r.redemption_id AS redemption, r.decided_at, i.issued_at,
        CASE WHEN i.seq IS NULL THEN 'not issued' WHEN i.issued_at > r.decided_at THEN 'issued later'
             WHEN r.issued_to IS DISTINCT FROM i.customer_id THEN 'issued_to' ELSE 'another customer' END AS finding

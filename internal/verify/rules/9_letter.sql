@@ -1,5 +1,6 @@
 -- A malformed redemption request below the group's offset is not in the dead letters, or with other bytes; or a well-formed one is there.
--- Do: move the redeeming group's offset of the partition back to the first of these; publish well-formed ones again and report them, for the decoder is wrong.
+-- Shown: partition and offset of {redemption-requests}.
+-- Do: move the redeeming group's offset of the partition back to the first of these; publish well-formed ones again: the decoder is wrong, so report a bug with them.
 SELECT r.part AS partition, r.off AS offset, CASE WHEN r.redemption IS NULL THEN 'no dead letter' ELSE 'well-formed' END AS finding
   FROM audit_redemption_requests r
   JOIN audit_redemption_partitions p ON p.part = r.part

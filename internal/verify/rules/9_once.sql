@@ -1,5 +1,5 @@
 -- A code for one use was redeemed while an earlier redemption of it stood.
--- Do: decide which of the two counts and roll the other back; report both, for the database's own law was broken.
+-- Do: decide which of the two counts and roll the other back; the database's own law was broken, so find out who dropped redemptions_once_key.
 SELECT p.id AS pool, t.lot, t.seq, t.redemption_id AS redemption, t.decided_at, t.before AS earlier_redemption
   FROM (SELECT r.*, lag(r.redemption_id) OVER w AS before,
                max(coalesce(r.rolled_back_at, 'infinity')) OVER (w ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS until

@@ -1,4 +1,5 @@
 -- An event of a redemption has no redemption in the database, or one that differs. (Of an erased customer the database keeps the alias, and no context.)
+-- Shown: partition and offset of {redemption-outcomes}.
 -- Do: if the database was restored from a backup, redeem nothing before it is complete (docs/operations.md, The gate); else find out who wrote the event or changed the row.
 SELECT d.partition, d.offset, d.pool, d.redemption, CASE WHEN d.stored THEN d.differs ELSE 'no redemption' END AS differs
   FROM (SELECT o.part AS partition, o.off AS offset, o.pool, o.redemption, a.pool IS NOT NULL AS stored,

@@ -1,5 +1,5 @@
 -- A code was redeemed before its pool was launched, or was never issued and redeemed after the pool was archived; or the pool has no such code.
--- Do: decide whether the redemption counts; report it with the times.
+-- Do: decide whether the redemption counts, and roll it back if not; see in the pool's history who launched or archived it when.
 SELECT p.id AS pool, r.lot, r.seq, r.redemption_id AS redemption, r.decided_at, p.launched_at, p.archived_at
   FROM redemptions r
   LEFT JOIN pools p ON p.pool = r.pool

@@ -1,5 +1,5 @@
 -- A code that nobody has was redeemed and is still in stock: the next request may get it.
--- Do: block the code until it is issued or redeemed no more; report the redemption.
+-- Do: block the code (promopool code block) before somebody gets it; report a bug with the redemption.
 SELECT p.id AS pool, r.lot, r.seq, r.redemption_id AS redemption, r.decided_at
   FROM redemptions r
   JOIN pools p ON p.pool = r.pool AND NOT p.multi_use

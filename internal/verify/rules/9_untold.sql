@@ -1,5 +1,5 @@
 -- What became of a redemption was stored and not published.
--- Do: move the redeeming group's offsets back to before it was asked for over Kafka; report one that came by HTTP, for the outbox has lost it.
+-- Do: move the redeeming group's offsets back to before it was asked for over Kafka; of one that came by HTTP the outbox has lost the event: tell whoever counts on it.
 SELECT t.pool, t.redemption, t.event, t.at
   FROM (SELECT a.pool, a.redemption, CASE WHEN a.reason = '' THEN 0 ELSE 1 END AS kind, a.content, a.decided_at AS at,
                CASE WHEN a.reason = '' THEN 'promopool.code.redeemed' ELSE 'promopool.redemption.rejected' END AS event

@@ -1,5 +1,5 @@
 -- A code was redeemed when it was not valid: by its issue, or where it has none by its lot.
--- Do: decide whether the redemption counts; report it with the times.
+-- Do: decide whether the redemption counts, and roll it back if not; report a bug with the times.
 SELECT p.id AS pool, t.lot, t.seq, t.redemption, t.judged_at, t.valid_from, t.valid_until
   FROM (SELECT r.pool, r.lot, r.seq, r.redemption_id AS redemption,
                CASE WHEN r.occurred_at <= r.decided_at AND r.occurred_at >= r.decided_at - interval '24 hours' THEN r.occurred_at ELSE r.decided_at END AS judged_at,

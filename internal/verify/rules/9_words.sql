@@ -1,4 +1,5 @@
 -- The events of one redemption differ in their bytes, ce_id or ce_time, or it is both redeemed and rejected. (Rejections are forgotten after 30 days. Customers who were erased meanwhile are named and not named.)
+-- Shown: events as partition/offset of {redemption-outcomes}.
 -- Do: compare the events; the redemption in the database is the one that counts (verify names the wrong event under phantom).
 SELECT t.pool, t.redemption, t.events, t.event, t.other_event
   FROM (SELECT n.pool, n.redemption, sum(n.events) AS events, min(n.event) AS event, max(n.other_event) AS other_event,
