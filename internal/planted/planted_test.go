@@ -47,6 +47,9 @@ func TestApplies(t *testing.T) {
 		if _, err := b.plant(); err != nil {
 			t.Errorf("%s: %v", b.name, err)
 		}
+		if b.says == "" {
+			t.Errorf("%s: nothing is expected of the test", b.name)
+		}
 	}
 }
 
