@@ -46,6 +46,12 @@ test-live: ## everything that races in live pools, at full size, with figures (a
 test-planted: ## plant bugs and see them caught; BUG=NN: that one
 	go test -count=1 -v -timeout 120m -run '^TestPlanted$$' ./internal/planted -bug $(or $(BUG),all)
 
+SEEDS ?= 1
+
+.PHONY: crash-matrix
+crash-matrix: ## every write × every fault × three hits × SEEDS, some 40 minutes each (POINT=, FAULT=)
+	go test -count=1 -timeout 24h -v -parallel 3 -run '^TestCrashMatrix$$' ./internal/e2e -crash-seeds $(SEEDS) -crash-point '$(POINT)' -crash-fault '$(FAULT)'
+
 # Of SEED and EXAMPLES, and what it does, schemas/fuzz/run tells.
 .PHONY: fuzz-api
 fuzz-api: build ## fuzz the HTTP interface against openapi.yaml (needs Python 3.10)

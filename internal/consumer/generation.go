@@ -5,10 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"promopool/internal/crashpoint"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"promopool/internal/crashpoint"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"

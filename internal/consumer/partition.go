@@ -177,12 +177,12 @@ func (w *owner) decide(ctx context.Context, part *issuing.Partition, from <-chan
 	for b := range from {
 		w.Metrics.waiting(w.a.Partition, b.oldest)
 		for at := b.first; at < b.end; {
-			// Crash point 1: fetched, nothing decided. The records are read again.
+			// Crash here: fetched, nothing decided. The records are read again.
 			outcomes, done, err := w.issue(ctx, part, at, &b)
 			if err != nil {
 				return err
 			}
-			// Crash point 2: decided and committed, not published. The records
+			// Crash point issuing.publish: decided and committed, not published. The records
 			// are read again, found in a known range, and answered the same.
 			w.a.Progress()
 			to <- b.take(outcomes, done)
@@ -284,7 +284,7 @@ func (w *owner) publish(ctx context.Context, from <-chan answered) error {
 		}
 		w.Metrics.step(stepPublish, start)
 		w.Metrics.published(w.a.Partition, a.letters)
-		// Crash point 3: published, the offset not committed. The records are
+		// Crash point issuing.offset: published, the offset not committed. The records are
 		// read again and answered again with the same ce_id and the same bytes.
 		w.a.Commit(a.end)
 		w.a.Progress()

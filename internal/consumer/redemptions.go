@@ -77,7 +77,7 @@ func (w *till) batch(ctx context.Context, records []Record) error {
 	w.Metrics.waiting(w.a.Partition, records[0].Time)
 	asks, from, letters := w.decode(records)
 
-	// Crash point R1: fetched, nothing judged. The records are read again.
+	// Crash here: fetched, nothing judged. The records are read again.
 	var judged []domain.Judgement
 	lost := false
 	if err := w.retry(ctx, "commit", func() (err error) {
@@ -92,7 +92,7 @@ func (w *till) batch(ctx context.Context, records []Record) error {
 	}); err != nil {
 		return err
 	}
-	// Crash point R2: judged and committed, not published. The records are read
+	// Crash point redeeming.publish: judged and committed, not published. The records are read
 	// again, their redemptions are found, and what is published has the same bytes.
 	w.a.Progress()
 	answers := make([]producer.Redeemed, 0, len(judged))
@@ -121,7 +121,7 @@ func (w *till) batch(ctx context.Context, records []Record) error {
 	}
 	w.Metrics.step(stepPublish, start)
 	w.Metrics.published(w.a.Partition, letters)
-	// Crash point R3: published, the offset not committed. As R2.
+	// Crash point redeeming.offset: published, the offset not committed. The same.
 	w.a.Commit(records[len(records)-1].Offset + 1)
 	w.a.Progress()
 	return nil

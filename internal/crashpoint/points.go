@@ -234,6 +234,6 @@ var (
 		Before: "the rows are erased, and the erasure has the id", After: "the id is nowhere", Repair: leaseHeir})
 )
 
-// Housekeeping.
+// PruneBatches is housekeeping's.
 var PruneBatches = add(Point{Name: "issuing.prune", To: PostgreSQL, Write: "decided batches that the log can't deliver again, dropped",
 	Before: "they are there, and of no use", After: "they are gone", Repair: "housekeeping, every 10 minutes"})

@@ -129,7 +129,7 @@ func (e *Eraser) work(ctx context.Context, x domain.Erasure) error {
 		if err := e.rowsOf(ctx, x); err != nil {
 			return err
 		}
-		// Crash point E1: the rows are erased, and what others have read before may
+		// Crash point customers.mark_erasure: the rows are erased, and what others have read before may
 		// still be told. Whoever goes on finds no rows, and sets the marks later.
 		marks, err := e.topics.Marks(ctx)
 		if err != nil {

@@ -21,17 +21,20 @@ var alone = map[string]func(t *testing.T, c cell) (hits int){
 // migrating has the schema made, again and again.
 func migrating(t *testing.T, cell cell) int {
 	database := pgtest.Database(t)
-	c := newCrashWorld(t, &world{t: t, database: database}, cell)
+	c := newCrashWorld(t, &world{t: t, database: database}, cell) // without a Kafka
 	for deadline := time.Now().Add(patience); ; {
-		n := c.run(!c.has(), "migrate", "--database-url", database)
-		select {
-		case <-n.done:
-		case <-c.happened:
-			if c.fault == hangs {
-				n.kill() // who migrates ends it at last, and tries again
+		over := c.has()
+		n := c.run("migrate", "--database-url", database)
+		if !over {
+			select {
+			case <-n.done:
+			case <-c.happened[c.point]:
+				if c.fault != fails && c.fault != unsaid {
+					n.kill() // where it hangs, who migrates ends it at last, and tries again
+				}
 			}
-			<-n.done
 		}
+		<-n.done
 		c.healed.Wait()
 		if c.has() && n.cmd.ProcessState.Success() {
 			break
@@ -44,10 +47,10 @@ func migrating(t *testing.T, cell cell) int {
 	w := newWorldOn(t, kafkatest.ForTest(t), database)
 	used := newCrashWorld(t, w, cell)
 	used.Populate()
-	close(used.happened)
-	used.Start(false)
+	close(used.happened[used.point])
+	used.Start()
 	used.Check()
-	return c.hits
+	return c.hitsOf(cell)
 }
 
 // What a database restored from a backup has forgotten, and what it remembers when a
@@ -55,13 +58,14 @@ func migrating(t *testing.T, cell cell) int {
 const (
 	forgetIssues = `
 		CREATE TABLE saved_issuances AS TABLE issuances; CREATE TABLE saved_batches AS TABLE batches; CREATE TABLE saved_partitions AS TABLE partitions;
-		CREATE TABLE saved_runs AS TABLE runs; CREATE TABLE saved_lots AS TABLE lots;
-		TRUNCATE issuances, batches;
+		CREATE TABLE saved_runs AS TABLE runs; CREATE TABLE saved_lots AS TABLE lots; CREATE TABLE saved_unlisted AS TABLE unlisted;
+		TRUNCATE issuances, batches, unlisted;
 		UPDATE partitions SET next_offset = 0, batch_no = 0;
 		UPDATE runs SET next = lo, partition = NULL;
 		UPDATE lots SET done = 0`
 	recallIssues = `
 		TRUNCATE runs, issuances, batches;
+		INSERT INTO unlisted OVERRIDING SYSTEM VALUE SELECT * FROM saved_unlisted;
 		INSERT INTO issuances SELECT * FROM saved_issuances; INSERT INTO batches SELECT * FROM saved_batches; INSERT INTO runs SELECT * FROM saved_runs;
 		UPDATE partitions p SET next_offset = s.next_offset, batch_no = s.batch_no FROM saved_partitions s WHERE s.partition = p.partition;
 		UPDATE lots l SET done = s.done FROM saved_lots s WHERE s.pool = l.pool AND s.lot = l.lot;
@@ -75,7 +79,10 @@ const (
 func behind(t *testing.T, cell cell, forget, recall string) int {
 	c := newCrashWorld(t, newWorldOn(t, kafkatest.ForTest(t), pgtest.Database(t, postgres.Migrate)), cell)
 	c.Populate()
-	first := c.Start(false)
+	held := c.cells
+	c.cells = nil // nothing happens yet
+	first := c.Start()
+	c.cells = held
 	for range 10 {
 		c.requests()
 	}
@@ -85,7 +92,7 @@ func behind(t *testing.T, cell cell, forget, recall string) int {
 	c.exec(forget)
 	known := c.number("SELECT count(*) FROM issuances")
 
-	c.Start(true)
+	c.Start()
 	for deadline := time.Now().Add(patience); !c.has() || c.number("SELECT count(*) FROM service WHERE gate IS NOT NULL") == 0; time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("%s: the gate is open; the fault has happened: %v", cell, c.has())
@@ -114,9 +121,9 @@ func behind(t *testing.T, cell cell, forget, recall string) int {
 		c.stop(n)
 	}
 	c.exec(recall)
-	c.Start(false)
+	c.Start()
 	c.Check()
-	return c.hits
+	return c.hitsOf(cell)
 }
 
 func (c *crashWorld) gateClosed() bool {

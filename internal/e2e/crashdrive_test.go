@@ -22,7 +22,7 @@ var drives = map[string]func(*crashWorld){
 	"issuing.resolve": (*crashWorld).requests, "issuing.refill": (*crashWorld).manyRequests, "issuing.give_back": (*crashWorld).takeTurns,
 	"issuing.commit": (*crashWorld).requests, "issuing.commit_locked": (*crashWorld).requests,
 	"issuing.publish": (*crashWorld).requests, "issuing.offset": (*crashWorld).requests, "issuing.dead_letter": (*crashWorld).nonsense,
-	"issuing.prune": (*crashWorld).restart,
+	"issuing.prune": (*crashWorld).tidy,
 
 	"gate.close_outbox": (*crashWorld).restart,
 
@@ -43,7 +43,7 @@ var drives = map[string]func(*crashWorld){
 
 	"redeeming.commit": (*crashWorld).redeem, "redeeming.roll_back": (*crashWorld).redeem,
 	"redeeming.publish": (*crashWorld).redemptions, "redeeming.offset": (*crashWorld).redemptions, "redeeming.dead_letter": (*crashWorld).redemptionNonsense,
-	"redeeming.prune": (*crashWorld).restart, "redeeming.prune_refused": (*crashWorld).restart,
+	"redeeming.prune": (*crashWorld).tidy, "redeeming.prune_refused": (*crashWorld).tidy,
 
 	"notices.watch": (*crashWorld).restart, "notices.judge": (*crashWorld).low, "notices.use": (*crashWorld).requests, "notices.forget_use": (*crashWorld).restart,
 	"outbox.publish": (*crashWorld).handout, "outbox.delete": (*crashWorld).handout,
@@ -122,10 +122,31 @@ func (c *crashWorld) restart() {
 	for _, n := range nodes {
 		c.stop(n)
 	}
-	if c.has() && (c.fault == before || c.fault == after || c.fault == hangs) {
-		return // it is healed already
+	c.begin()
+}
+
+// begin starts a process where there is none.
+func (c *crashWorld) begin() {
+	if c.has() {
+		c.healed.Wait()
 	}
-	c.Start(true)
+	c.mu.Lock()
+	alone := len(c.nodes) == 0 && c.healing == 0
+	c.mu.Unlock()
+	if alone {
+		c.Start()
+	}
+}
+
+// tidy lets a process live until it has cleaned up.
+func (c *crashWorld) tidy() {
+	had := c.hitsOf(c.cell)
+	for deadline := time.Now().Add(3 * time.Second); time.Now().Before(deadline) && !c.has() && c.hitsOf(c.cell) == had; {
+		time.Sleep(10 * time.Millisecond)
+	}
+	if !c.has() {
+		c.restart()
+	}
 }
 
 func (c *crashWorld) restartWithoutTopic() {
@@ -135,14 +156,12 @@ func (c *crashWorld) restartWithoutTopic() {
 	for _, n := range nodes {
 		c.stop(n)
 	}
-	if c.has() {
-		return
+	if !c.has() {
+		if _, err := c.client.DeleteTopics(c.t.Context(), &kafka.DeleteTopicsRequest{Topics: []string{c.names.Notifications}}); err != nil {
+			c.t.Error(err)
+		}
 	}
-	_, err := c.client.DeleteTopics(c.t.Context(), &kafka.DeleteTopicsRequest{Topics: []string{c.names.Notifications}})
-	if err != nil {
-		c.t.Error(err)
-	}
-	c.Start(true)
+	c.begin()
 }
 
 // ended waits for a task's end.

@@ -47,18 +47,27 @@ func armFromEnvironment() {
 	if text == "" {
 		return
 	}
-	var p plan
-	if err := json.Unmarshal([]byte(text), &p); err != nil {
+	var all plans
+	if err := json.Unmarshal([]byte(text), &all); err != nil {
 		panic(err)
 	}
-	crashpoint.Arm(p.inject)
+	crashpoint.Arm(all.inject)
 }
 
-// word is what a child tells its parent, as a line on standard error.
-type word struct {
-	Message string // "crashpoint"
-	Word    string
+// plans are carried out one after the other.
+type plans []*plan
+
+func (all plans) inject(ctx context.Context, at *crashpoint.Point, write func() error) error {
+	for _, p := range all {
+		if !p.over() {
+			return p.inject(ctx, at, write)
+		}
+	}
+	return write()
 }
+
+// word is what a child tells its parent of a point, as a line on standard error.
+type word struct{ Message, Word, Point, HTTP string }
 
 // Words.
 const (
@@ -69,8 +78,8 @@ const (
 	killMe  = "kill me"
 )
 
-func say(what string) {
-	line, _ := json.Marshal(map[string]string{"message": "crashpoint", "word": what})
+func (p *plan) say(what string) {
+	line, _ := json.Marshal(map[string]string{"message": "crashpoint", "word": what, "point": p.Point})
 	fmt.Fprintf(os.Stderr, "%s\n", line)
 }
 
@@ -82,7 +91,7 @@ func (p *plan) due() bool {
 		return false
 	}
 	p.hits++
-	say(hit)
+	p.say(hit)
 	p.done = p.hits >= p.Hit
 	return p.done
 }
@@ -115,20 +124,20 @@ func (p *plan) inject(ctx context.Context, at *crashpoint.Point, write func() er
 	}
 	switch p.Fault {
 	case fails, unsaid:
-		say(failed)
+		p.say(failed)
 		return p.failure(at)
 	case hangs:
-		return hang(ctx, at)
+		return p.hang(ctx, at)
 	}
 	// The parent kills, when nobody joins a group: kfake would never get over that.
-	say(killMe)
+	p.say(killMe)
 	select {}
 }
 
 // hang waits as long as whoever asked does.
-func hang(ctx context.Context, at *crashpoint.Point) error {
-	say(hanging)
-	defer say(goneOn)
+func (p *plan) hang(ctx context.Context, at *crashpoint.Point) error {
+	p.say(hanging)
+	defer p.say(goneOn)
 	if at.Patience > 0 {
 		timer := time.NewTimer(at.Patience)
 		defer timer.Stop()

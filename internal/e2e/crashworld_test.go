@@ -33,18 +33,21 @@ func (c cell) String() string {
 	return fmt.Sprintf("%s %s hit=%d seed=%d", c.point, c.fault, c.hit, c.seed)
 }
 
-// crashWorld is a small world in which one write of one process meets a fault.
+// crashWorld is a small world in which writes of its processes meet faults, one
+// after the other.
 type crashWorld struct {
 	*world
-	cell
-	rng  *rand.Rand
-	made int // names that were given
+	cell  // now
+	cells []cell
+	rng   *rand.Rand
+	made  int // names that were given
 
-	mu    sync.Mutex
-	nodes []*crashNode // guarded by mu; those that are asked
-	hits  int          // guarded by mu; of the point, over all processes
+	mu      sync.Mutex
+	nodes   []*crashNode   // guarded by mu; those that are asked
+	hits    map[string]int // guarded by mu; by point, over all processes
+	healing int            // guarded by mu; processes that are about to be started
 
-	happened chan struct{} // closed when the fault has
+	happened map[string]chan struct{} // by point; closed when its fault has
 	healed   sync.WaitGroup
 
 	promises map[promise]string
@@ -65,8 +68,12 @@ type crashNode struct {
 	log bytes.Buffer // guarded by mu
 }
 
-func newCrashWorld(t *testing.T, w *world, c cell) *crashWorld {
-	world := &crashWorld{world: w, cell: c, rng: rand.New(rand.NewPCG(c.seed, uint64(c.hit))), happened: make(chan struct{}), promises: map[promise]string{}}
+func newCrashWorld(t *testing.T, w *world, cells ...cell) *crashWorld {
+	world := &crashWorld{world: w, cell: cells[0], cells: cells, rng: rand.New(rand.NewPCG(cells[0].seed, uint64(len(cells)))),
+		hits: map[string]int{}, happened: map[string]chan struct{}{}, promises: map[promise]string{}}
+	for _, c := range cells {
+		world.happened[c.point] = make(chan struct{})
+	}
 	t.Cleanup(func() {
 		world.mu.Lock()
 		nodes := slices.Clone(world.nodes)
@@ -92,10 +99,10 @@ func ends(text string) string {
 	return text
 }
 
-// Start begins a process; with a plan, if the fault has not happened yet.
-func (c *crashWorld) Start(planned bool) *crashNode {
+// Start begins a process, with plans for what has not happened yet.
+func (c *crashWorld) Start() *crashNode {
 	c.t.Helper()
-	n := c.run(planned, "serve", "--kafka", c.kafka, "--database-url", c.database, "--topic-prefix", c.prefix, "--http-addr", "127.0.0.1:0",
+	n := c.run("serve", "--kafka", c.kafka, "--database-url", c.database, "--topic-prefix", c.prefix, "--http-addr", "127.0.0.1:0",
 		"--keep-uploads", "0s", "--buffer-bytes", "4096", "--log-level", "debug")
 	c.mu.Lock()
 	c.nodes = append(c.nodes, n)
@@ -104,15 +111,19 @@ func (c *crashWorld) Start(planned bool) *crashNode {
 }
 
 // run starts this binary as promopool.
-func (c *crashWorld) run(planned bool, args ...string) *crashNode {
+func (c *crashWorld) run(args ...string) *crashNode {
 	c.t.Helper()
 	n := &crashNode{c: c, cmd: exec.Command(os.Args[0], args...), done: make(chan struct{})}
 	n.cmd.Env = append(os.Environ(), "PROMOPOOL_E2E_CHILD=1")
 	n.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if planned && !c.has() {
-		c.mu.Lock()
-		text, err := json.Marshal(&plan{Point: c.point, Fault: c.fault, Hit: max(1, c.hit-c.hits), Seed: c.seed, Provoke: provoke[c.point]})
-		c.mu.Unlock()
+	var left plans
+	for _, cell := range c.cells {
+		if !c.over(cell) {
+			left = append(left, &plan{Point: cell.point, Fault: cell.fault, Hit: max(1, cell.hit-c.hitsOf(cell)), Seed: cell.seed, Provoke: provoke[cell.point]})
+		}
+	}
+	if len(left) > 0 {
+		text, err := json.Marshal(left)
 		if err != nil {
 			c.t.Error(err)
 		}
@@ -145,7 +156,7 @@ func (n *crashNode) hear(line []byte) {
 	n.mu.Lock()
 	fmt.Fprintf(&n.log, "%s %s\n", time.Now().Format("05.000"), line)
 	n.mu.Unlock()
-	var l struct{ Message, HTTP, Word string }
+	var l word
 	if json.Unmarshal(line, &l) != nil {
 		return
 	}
@@ -158,27 +169,42 @@ func (n *crashNode) hear(line []byte) {
 	case l.Message != "crashpoint":
 	case l.Word == hit:
 		c.mu.Lock()
-		c.hits++
+		c.hits[l.Point]++
 		c.mu.Unlock()
+	case l.Word == hanging, l.Word == killMe:
+		if c.client != nil { // else there is no service yet
+			c.mu.Lock()
+			c.healing++
+			c.mu.Unlock()
+			c.healed.Go(func() { c.heal(n, l.Word == killMe) })
+		}
+		fallthrough
 	case l.Word == failed:
-		close(c.happened)
-	case l.Word == hanging:
-		close(c.happened)
-		c.healed.Go(func() { c.heal(n, false) })
-	case l.Word == killMe:
-		close(c.happened)
-		c.healed.Go(func() { c.heal(n, true) })
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if !c.over(cell{point: l.Point}) { // nor to another process with the same plans
+			close(c.happened[l.Point])
+		}
 	}
 }
 
 // has reports whether the fault has happened.
-func (c *crashWorld) has() bool {
+func (c *crashWorld) has() bool { return c.over(c.cell) }
+
+func (c *crashWorld) over(cell cell) bool {
 	select {
-	case <-c.happened:
+	case <-c.happened[cell.point]:
 		return true
 	default:
 		return false
 	}
+}
+
+// hitsOf is how often a point was met.
+func (c *crashWorld) hitsOf(cell cell) int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.hits[cell.point]
 }
 
 // heal starts another process. One that is to be killed is, when the groups are at
@@ -189,14 +215,19 @@ func (c *crashWorld) heal(n *crashNode, kill bool) {
 		members := c.members()
 		n.kill()
 		c.dismiss(members)
+		c.forget(n)
 	}
+	c.Start()
 	c.mu.Lock()
-	c.nodes = slices.DeleteFunc(c.nodes, func(o *crashNode) bool { return o == n && kill })
+	c.healing--
 	c.mu.Unlock()
-	if strings.HasPrefix(c.point, "starting.migrate") {
-		return
-	}
-	c.Start(false)
+}
+
+// forget asks a process no more.
+func (c *crashWorld) forget(n *crashNode) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.nodes = slices.DeleteFunc(c.nodes, func(o *crashNode) bool { return o == n })
 }
 
 func (n *crashNode) kill() {
@@ -206,9 +237,7 @@ func (n *crashNode) kill() {
 
 // stop ends a process as a supervisor does: asked, then killed.
 func (c *crashWorld) stop(n *crashNode) {
-	c.mu.Lock()
-	c.nodes = slices.DeleteFunc(c.nodes, func(o *crashNode) bool { return o == n })
-	c.mu.Unlock()
+	c.forget(n)
 	_ = n.cmd.Process.Signal(syscall.SIGTERM)
 	select {
 	case <-n.done:
@@ -325,10 +354,10 @@ func (c *crashWorld) revive() {
 		}
 	}
 	c.nodes = slices.DeleteFunc(c.nodes, func(n *crashNode) bool { return slices.Contains(ended, n) })
-	alone := len(c.nodes) == 0
+	alone := len(c.nodes) == 0 && c.healing == 0
 	c.mu.Unlock()
-	if len(ended) > 0 && alone && c.fault != before && c.fault != after {
-		c.Start(true)
+	if alone {
+		c.Start()
 	}
 }
 

@@ -379,7 +379,7 @@ func (r *Runner) patiently(ctx context.Context, c chunk, try func(context.Contex
 	if err != nil {
 		return Result{}, fmt.Errorf("commit rows up to line %d: %w", c.end.Line, err)
 	}
-	// Crash point: the step is true, and so is the position behind it.
+	// Crash here: the step is true, and so is the position behind it.
 	r.seconds.Observe(time.Since(began).Seconds())
 	r.rows.WithLabelValues("added").Add(float64(res.Added))
 	r.rows.WithLabelValues("moved").Add(float64(res.Moved))

@@ -122,11 +122,11 @@ func (c *Carrier) carry(ctx context.Context) (more bool, err error) {
 	finishing, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	defer context.AfterFunc(ctx, func() { time.AfterFunc(grace, cancel) })()
-	// Crash point 4: committed, not published. The rows are there for whoever
+	// Crash point outbox.publish: committed, not published. The rows are there for whoever
 	// carries next.
 	published, err := c.kafka.Publish(finishing, events)
 	if len(published) > 0 {
-		// Crash point 5: published, the rows still there. They are published
+		// Crash point outbox.delete: published, the rows still there. They are published
 		// again, with the same ce_id and the same bytes.
 		c.count.Add(float64(len(published)))
 		err = errors.Join(err, c.store.Published(finishing, published))

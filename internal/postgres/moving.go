@@ -56,7 +56,7 @@ func (s *importSession) Move(ctx context.Context, last importing.Step) (importin
 		return importing.Result{}, importError(err)
 	}
 	t.keep(s)
-	// Crash point: what is left lies in pieces. That is slower, not wrong, and Gather
+	// Crash point imports.lay_anew: what is left lies in pieces. That is slower, not wrong, and Gather
 	// mends it, as it does where the pool was busy.
 	if err := importError(s.layRests(ctx, moves)); err != nil && !res.Status.Ended() && !errors.Is(err, importing.ErrBusy) {
 		return importing.Result{}, err

@@ -4,9 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"promopool/internal/crashpoint"
 	"strconv"
 	"time"
+
+	"promopool/internal/crashpoint"
 
 	"github.com/segmentio/kafka-go"
 )
@@ -19,24 +20,14 @@ import (
 //
 // It is safe to repeat, and for several processes to do at once.
 func Ensure(ctx context.Context, client *kafka.Client, names Names, partitions int) error {
-	m, err := fetchMetadata(ctx, client, names.All())
-	if err != nil {
-		return fmt.Errorf("look up topics: %w", err)
-	}
-	var absent []kafka.TopicConfig
-	for _, s := range names.specs() {
-		switch err := m.topics[s.name].err; {
-		case errors.Is(err, kafka.UnknownTopicOrPartition):
-			absent = append(absent, s.config(m.brokers, partitions))
-		case err != nil && !errors.Is(err, kafka.LeaderNotAvailable):
-			return fmt.Errorf("look up topic %s: %w", s.name, err)
+	for found := false; !found; {
+		if err := createAbsent(ctx, client, names, partitions); err != nil {
+			return err
 		}
-	}
-	if err := create(ctx, client, absent); err != nil {
-		return err
-	}
-	if err := awaitLeaders(ctx, client, names.All()); err != nil {
-		return err
+		var err error
+		if found, err = awaitLeaders(ctx, client, names.All()); err != nil {
+			return err
+		}
 	}
 	for _, s := range names.specs() {
 		if !s.input {
@@ -51,6 +42,23 @@ func Ensure(ctx context.Context, client *kafka.Client, names Names, partitions i
 		}
 	}
 	return nil
+}
+
+func createAbsent(ctx context.Context, client *kafka.Client, names Names, partitions int) error {
+	m, err := fetchMetadata(ctx, client, names.All())
+	if err != nil {
+		return fmt.Errorf("look up topics: %w", err)
+	}
+	var absent []kafka.TopicConfig
+	for _, s := range names.specs() {
+		switch err := m.topics[s.name].err; {
+		case errors.Is(err, kafka.UnknownTopicOrPartition):
+			absent = append(absent, s.config(m.brokers, partitions))
+		case err != nil && !errors.Is(err, kafka.LeaderNotAvailable):
+			return fmt.Errorf("look up topic %s: %w", s.name, err)
+		}
+	}
+	return create(ctx, client, absent)
 }
 
 func (s spec) config(brokers, partitions int) kafka.TopicConfig {
@@ -90,17 +98,32 @@ func create(ctx context.Context, client *kafka.Client, absent []kafka.TopicConfi
 	return nil
 }
 
+// absentFor is how long a topic may be unknown to the brokers before it is taken to
+// be gone: those that have not heard yet of a new one say the same.
+const absentFor = 2 * time.Second
+
+// errAbsent says that the brokers, not a cached view of them, do not know a topic.
+var errAbsent = errors.New("there is no such topic")
+
 // awaitLeaders polls until ListOffsets succeeds for every partition. CreateTopics
-// answers before there are leaders, and the client routes by a cached view.
-func awaitLeaders(ctx context.Context, client *kafka.Client, topics []string) error {
+// answers before there are leaders, and the client routes by a cached view. It
+// reports false when a topic is gone, as one may be that was being deleted when it
+// was looked for.
+func awaitLeaders(ctx context.Context, client *kafka.Client, topics []string) (bool, error) {
+	there := time.Now()
 	for {
 		err := leadersAnswer(ctx, client, topics)
-		if err == nil {
-			return nil
+		switch {
+		case err == nil:
+			return true, nil
+		case !errors.Is(err, errAbsent):
+			there = time.Now()
+		case time.Since(there) > absentFor:
+			return false, nil
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("await leaders: %w (%w)", ctx.Err(), err)
+			return false, fmt.Errorf("await leaders: %w (%w)", ctx.Err(), err)
 		case <-time.After(50 * time.Millisecond):
 		}
 	}
@@ -124,6 +147,8 @@ func leadersAnswer(ctx context.Context, client *kafka.Client, topics []string) e
 	for _, name := range topics {
 		t := now.topics[name]
 		switch {
+		case errors.Is(t.err, kafka.UnknownTopicOrPartition):
+			return fmt.Errorf("topic %s: %w", name, errAbsent)
 		case t.err != nil:
 			return fmt.Errorf("topic %s: %w", name, t.err)
 		case t.partitions == 0 || t.leaderless > 0:

@@ -3,6 +3,7 @@ package topics_test
 import (
 	"context"
 	"errors"
+	"net"
 	"os"
 	"strings"
 	"sync"
@@ -93,6 +94,37 @@ func TestEnsure(t *testing.T) {
 	}
 	if got, err := topics.Describe(ctx, c, names.Requests); err != nil || got.Partitions != 3 {
 		t.Errorf("got %+v, %v, want 3 partitions", got, err)
+	}
+}
+
+// after lets something happen behind the first answer.
+type after struct {
+	kafka.RoundTripper
+	once sync.Once
+	do   func()
+}
+
+func (a *after) RoundTrip(ctx context.Context, addr net.Addr, r kafka.Request) (kafka.Response, error) {
+	resp, err := a.RoundTripper.RoundTrip(ctx, addr, r)
+	a.once.Do(a.do)
+	return resp, err
+}
+
+// TestEnsureDeleted: a topic that is deleted when it has just been seen is made
+// anew, not waited for.
+func TestEnsureDeleted(t *testing.T) {
+	c, ctx := client(t), deadline(t, 30*time.Second)
+	names := topics.Named(kafkatest.Prefix(t))
+	if err := topics.Ensure(ctx, c, names, 1); err != nil {
+		t.Fatal(err)
+	}
+	late := *c
+	late.Transport = &after{RoundTripper: c.Transport, do: func() { remove(t, ctx, c, names.Requests) }}
+	if err := topics.Ensure(ctx, &late, names, 3); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := topics.Describe(ctx, c, names.Requests); err != nil || got.Partitions != 3 {
+		t.Errorf("got %+v, %v, want it made anew with 3 partitions", got, err)
 	}
 }
 

@@ -77,6 +77,15 @@ func TestValidForMonths(t *testing.T) {
 	w.want("4 phantom", "8 validity")
 }
 
+// A draft that was deleted leaves its codes to housekeeping.
+func TestDraftDeleted(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.good()
+	w.exec("INSERT INTO codes (pool, lot, seq, code) VALUES (1000000, 1000000, 7, 'left')")
+	w.want()
+}
+
 // Each case breaks one thing that was right and sees exactly that found.
 func TestBroken(t *testing.T) {
 	t.Parallel()

@@ -39,7 +39,7 @@ func (o *once) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, er
 	if err := o.use(); err != nil {
 		return nil, err
 	}
-	return o.db.Query(ctx, sql, args...)
+	return o.db.Query(ctx, sql, args...) //nolint:rowserrcheck // the caller's
 }
 
 func (o *once) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row {
