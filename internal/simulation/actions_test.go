@@ -13,7 +13,7 @@ import (
 
 // mishap does something to the world that the protocol must bear.
 func (w *world) mishap() {
-	switch w.rng.IntN(16) {
+	switch w.rng.IntN(9) {
 	case 0, 1:
 		w.rebalance(w.rng.IntN(w.partitions))
 	case 2:
@@ -26,10 +26,8 @@ func (w *world) mishap() {
 		w.replay()
 	case 7:
 		w.tellZombie()
-	case 8:
-		w.giveBack()
 	default:
-		w.edit()
+		w.giveBack()
 	}
 }
 
@@ -100,13 +98,11 @@ func (w *world) end(n *node) {
 func (w *world) freeze() {
 	n := w.nodes[w.rng.IntN(len(w.nodes))]
 	if n.frozen {
-		n.frozen = false
-		w.note(n.name + " thaws")
 		return
 	}
 	w.count("process frozen")
 	w.note(n.name + " freezes")
-	n.frozen = true
+	n.frozen, n.thaws = true, w.soon()
 	for p, g := range w.owners {
 		if g != nil && g.node == n && w.chance(2) {
 			w.owners[p] = nil
@@ -127,16 +123,31 @@ func (w *world) freezeBackend() {
 	}
 	slices.SortFunc(all, func(a, b *session) int { return a.no - b.no })
 	s := all[w.rng.IntN(len(all))]
-	s.frozen = !s.frozen
-	if s.frozen {
+	if !s.frozen {
+		s.frozen, s.thaws = true, w.soon()
 		w.count("backend frozen")
 		w.note("the backend of " + s.name + " freezes")
 	}
 }
 
-// idle ends transactions whose clients have been silent for too long.
-func (w *world) idle() {
+// soon is when something frozen thaws.
+func (w *world) soon() time.Time {
+	d := []time.Duration{20 * time.Millisecond, 300 * time.Millisecond, 1500 * time.Millisecond, 8 * time.Second, 20 * time.Second}[w.rng.IntN(5)]
+	return time.Now().Add(time.Duration(w.rng.Int64N(int64(d))))
+}
+
+// thaw ends what has been frozen for long enough, and transactions whose clients
+// have been silent for too long.
+func (w *world) thaw() {
+	now := time.Now()
+	for _, n := range w.nodes {
+		if n.frozen && now.After(n.thaws) {
+			n.frozen = false
+			w.note(n.name + " thaws")
+		}
+	}
 	for s := range w.db.sessions {
+		s.frozen = s.frozen && now.Before(s.thaws)
 		if s.interactive && s.node != nil && s.node.frozen && time.Since(s.since) > 5*time.Second {
 			s.end()
 		}
@@ -176,7 +187,6 @@ func (w *world) edit() {
 		return
 	}
 	id := w.anyPool()
-	now := time.Now().UTC().Truncate(time.Microsecond)
 	ctx := context.Background()
 	window := w.window()
 	lots := w.lots[id]
@@ -186,19 +196,29 @@ func (w *world) edit() {
 		lot = lots[w.rng.IntN(len(lots))]
 		size = w.db.data.lots[lot].size
 	}
-	n := []int{1, 5, 30, 150}[w.rng.IntN(4)]
-	switch w.rng.IntN(20) {
+	n := []int{1, 5, 30, 150, 300}[w.rng.IntN(5)]
+	kind := w.rng.IntN(20)
+	if w.plenty && !w.chance(8) {
+		kind = []int{4, 5, 7, 9, 10, 14, 17}[w.rng.IntN(7)]
+	}
+	switch kind {
 	case 0:
-		if len(w.pools) < 6 {
+		if len(w.pools) < 8 {
 			w.newPool()
 		}
 	case 1:
-		if w.chance(4) {
+		if w.chance(6) {
 			w.do(func() error { return w.staff.archive(ctx, id) })
 		}
-	case 2, 3:
+	case 2:
+		days := 1 + w.rng.IntN(9)
+		w.do(func() error { return w.staff.setValidity(ctx, id, days) })
+	case 3:
 		w.do(func() error { return w.staff.setWindow(ctx, id, window.IssueStart, window.IssueEnd) })
-	case 4, 5, 6:
+	case 4, 5:
+		days := w.rng.IntN(3)
+		w.do(func() error { return w.staff.setValidity(ctx, id, days) })
+	case 6:
 		w.do(func() error { return w.staff.setWindow(ctx, id, time.Time{}, time.Time{}) })
 	case 7, 8, 9:
 		w.do(func() error { return w.fill(id, n, window, lotKey{}) })
@@ -229,29 +249,29 @@ func (w *world) edit() {
 			w.do(func() error { return w.staff.issueCode(ctx, id, lot.no, seq, r) })
 		}
 	}
-	_ = now
 }
 
 // assign gives partitions that nobody owns to processes.
-func (w *world) assign(p int) {
+func (w *world) assign(p int) bool {
 	n := w.nodes[w.rng.IntN(len(w.nodes))]
-	if n.frozen && !w.faultless {
-		return
+	if n.frozen {
+		return false
 	}
 	w.count("partition assigned")
 	w.note(fmt.Sprintf("p%d is assigned to %s from %d", p, n.name, w.groupOffset[p]))
 	w.owners[p] = w.own(n, p)
+	return true
 }
 
 // commitOffset is the group's: of an old generation it takes none.
 func (w *world) commitOffset(g *generation) {
+	if !w.faultless && w.chance(20) {
+		w.count("offset commit lost") // it is sent again
+		return
+	}
 	g.sent = g.reached
 	if w.owners[g.partition] != g {
 		w.count("offset of an old generation refused")
-		return
-	}
-	if !w.faultless && w.chance(20) {
-		w.count("offset commit lost")
 		return
 	}
 	w.count("offset committed")

@@ -3,6 +3,7 @@ package simulation
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"time"
@@ -18,6 +19,7 @@ type checker struct {
 
 	deliveries [][]delivery
 	owners     map[place]string      // request by code
+	count      map[lotKey]int64      // issued codes
 	issues     map[domain.Key]issued // by request
 	verdicts   map[spot]verdictOf    // of rejections
 	decided    map[spot]bool
@@ -52,9 +54,14 @@ type answer struct{ id, time, value string }
 
 func newChecker(w *world) *checker {
 	return &checker{
-		w: w, deliveries: make([][]delivery, w.partitions), owners: map[place]string{}, issues: map[domain.Key]issued{},
+		w: w, deliveries: make([][]delivery, w.partitions), owners: map[place]string{}, count: map[lotKey]int64{}, issues: map[domain.Key]issued{},
 		verdicts: map[spot]verdictOf{}, decided: map[spot]bool{}, answers: map[spot]answer{}, letters: map[spot]bool{}, values: map[string]answer{},
 	}
+}
+
+// sorted are a map's keys, since a failure must be the same each time.
+func sorted[K comparable, V any](m map[K]*V, compare func(a, b K) int) []K {
+	return slices.SortedFunc(maps.Keys(m), compare)
 }
 
 func (c *checker) asked(partition int, offset int64, d delivery) {
@@ -71,11 +78,11 @@ func (c *checker) commit(s *session) {
 	if c.w.db.data.gate != "" {
 		c.fail(0, "the gate is closed, though the database lost nothing: %s", c.w.db.data.gate)
 	}
-	for at, i := range s.issued.own {
-		c.issue(s, at, *i)
+	for _, at := range sorted(s.issued.own, place.compare) {
+		c.issue(s, at, *s.issued.own[at])
 	}
-	for k, b := range s.batches.own {
-		c.batch(s, k, *b)
+	for _, k := range sorted(s.batches.own, func(a, b batchKey) int { return int(a.partition - b.partition) }) {
+		c.batch(s, k, *s.batches.own[k])
 	}
 	c.stock(s)
 }
@@ -91,6 +98,7 @@ func (c *checker) issue(s *session, at place, i issueRow) {
 		c.fail(2, "request %s has code %v, and gets %v", i.request, before.place, at)
 	}
 	c.owners[at] = i.request
+	c.count[lotKey{at.pool, at.lot}]++
 	c.issues[key] = issued{i, c.w.events}
 	l, _ := s.lots.get(lotKey{i.pool, i.lot})
 	if p.State != domain.Active {
@@ -102,11 +110,17 @@ func (c *checker) issue(s *session, at place, i issueRow) {
 	if !within(i.at, p.IssueStart, p.IssueEnd) {
 		c.fail(8, "code %v is issued at %v, outside its pool's %v–%v", at, i.at, p.IssueStart, p.IssueEnd)
 	}
-	if now := c.w.db.now(); i.at.After(now) || now.Sub(i.at) > 30*time.Second {
+	if from, until := validity(&p.Pool, &l.window, i.at); !from.Equal(i.from) || !until.Equal(i.until) {
+		c.fail(8, "code %v is valid %v–%v, against the pool's settings %v–%v", at, i.from, i.until, from, until)
+	}
+	if now := c.w.db.now(); i.at.After(now) {
 		c.fail(8, "code %v is issued at %v, and stored at %v", at, i.at, now)
 	}
 	if s.staff {
 		return
+	}
+	if age := s.fenced.Sub(i.at); age > time.Second {
+		c.fail(8, "code %v is issued at %v, which was %v ago when its batch was let through", at, i.at, age)
 	}
 	for _, e := range s.entries {
 		for _, d := range c.deliveries[e.Claim.Number][e.First:e.End] {
@@ -117,6 +131,20 @@ func (c *checker) issue(s *session, at place, i issueRow) {
 		}
 	}
 	c.fail(8, "code %v is issued for request %s, which nobody asks for at %v", at, i.request, i.at)
+}
+
+// validity is from when until when a code issued at a time may be used.
+func validity(p *domain.Pool, w *domain.Window, at time.Time) (from, until time.Time) {
+	from, until = at, w.AvailableTill
+	if w.AvailableFrom.After(from) {
+		from = w.AvailableFrom
+	}
+	if days := p.Validity.Days; days > 0 {
+		if end := at.AddDate(0, 0, days); until.IsZero() || end.Before(until) {
+			until = end
+		}
+	}
+	return from, until
 }
 
 // within: ends are exclusive, and zero is open.
@@ -219,17 +247,17 @@ func (c *checker) want(s *session, p *poolRow, number int, r domain.Rejection, a
 
 // stock checks invariant 6 on the lots that a transaction has touched.
 func (c *checker) stock(s *session) {
-	touched := map[lotKey]bool{}
+	touched := map[lotKey]*bool{}
 	for k := range s.runs.own {
-		touched[lotKey{k.pool, k.lot}] = true
+		touched[lotKey{k.pool, k.lot}] = nil
 	}
 	for k := range s.lots.own {
-		touched[k] = true
+		touched[k] = nil
 	}
 	for at := range s.issued.own {
-		touched[lotKey{at.pool, at.lot}] = true
+		touched[lotKey{at.pool, at.lot}] = nil
 	}
-	for k := range touched {
+	for _, k := range sorted(touched, lotKey.compare) {
 		l, ok := s.lots.get(k)
 		if !ok {
 			c.fail(6, "lot %v has runs, and is none", k)
@@ -248,13 +276,7 @@ func (c *checker) stock(s *session) {
 		if !p.MultiUse && total != l.size-l.moved {
 			c.fail(6, "lot %v has %d codes, its runs tell of %d", k, l.size-l.moved, total)
 		}
-		var n int64
-		for at := range c.owners {
-			if at.pool == k.pool && at.lot == k.no {
-				n++
-			}
-		}
-		if n != used {
+		if n := c.count[k]; n != used {
 			c.fail(6, "of lot %v %d codes are issued, its runs tell of %d", k, n, used)
 		}
 	}
@@ -375,5 +397,4 @@ func (c *checker) end() {
 			c.fail(2, "the issuance of %v has changed", key)
 		}
 	}
-	_ = slices.Sort[[]int]
 }

@@ -118,6 +118,8 @@ type session struct {
 	wrote         bool // its COMMIT was sent
 	staff         bool
 	frozen        bool
+	thaws         time.Time
+	fenced        time.Time // when it was let through
 	no            int
 	since         time.Time
 	// interactive: the client has a hand in the transaction, which ends with it.
@@ -151,6 +153,9 @@ func (s *session) park(what string, ready func() bool) error {
 		return s.drop()
 	}
 	s.since = s.db.now()
+	if what == "insert" {
+		s.fenced = s.since
+	}
 	s.db.mu.Unlock()
 	v := s.db.pace(s, what, ready)
 	s.db.mu.Lock()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"strconv"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
@@ -35,6 +36,7 @@ type node struct {
 	store  *store
 
 	frozen bool
+	thaws  time.Time
 	dead   bool
 	killed chan struct{}
 }

@@ -27,14 +27,22 @@ func (w *world) run(events int) {
 // turn is one event.
 func (w *world) turn() {
 	w.reap()
-	w.idle()
+	w.thaw()
+	if w.idleTurn {
+		// Where nobody can do anything, nothing happens to them either.
+		w.idleTurn = false
+		w.next()
+		return
+	}
 	switch n := w.rng.IntN(1000); {
-	case n < 60 && w.appended < w.events/8+20:
-		w.ask()
-	case n < 75:
+	case n < 10:
 		w.mishap()
-	case n < 110:
+	case n < 24:
+		w.edit()
+	case n < 44:
 		w.passSome()
+	case n < 150 && w.appended < w.events/4+20:
+		w.ask()
 	default:
 		w.next()
 	}
@@ -53,6 +61,7 @@ func (w *world) next() {
 	free := w.unowned()
 	n := len(open) + len(offsets) + len(free)
 	if n == 0 {
+		w.idleTurn = true
 		w.pass([]time.Duration{time.Millisecond, 20 * time.Millisecond, 200 * time.Millisecond}[w.rng.IntN(3)])
 		return
 	}
@@ -61,8 +70,12 @@ func (w *world) next() {
 		w.let(open[i])
 	case i < len(open)+len(offsets):
 		w.commitOffset(offsets[i-len(open)])
-	case w.faultless || w.chance(4):
-		w.assign(free[i-len(open)-len(offsets)])
+	default:
+		// A group takes its time to give a partition away.
+		if !w.faultless && !w.chance(4) || !w.assign(free[i-len(open)-len(offsets)]) {
+			w.idleTurn = true
+			w.pass(time.Duration(1+w.rng.IntN(100)) * time.Millisecond)
+		}
 	}
 }
 
@@ -121,7 +134,9 @@ func (w *world) heal() {
 		n.frozen = false
 	}
 	for s := range w.db.sessions {
-		s.frozen = false
+		// A frozen backend of a partition does not thaw: a successor must end it. Others
+		// bear no mark, and are left to the server's own timeouts.
+		s.frozen = s.frozen && len(s.marks) > 0
 	}
 	for _, g := range w.live {
 		if w.owners[g.partition] != g {

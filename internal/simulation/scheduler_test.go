@@ -155,9 +155,11 @@ func (s *scheduler) let(g *gate) {
 	}
 	s.mu.Unlock()
 	s.note(g.name + [...]string{"", " — LOST", " — DONE, ANSWER LOST"}[v])
+	pause := time.Duration(1+s.rng.IntN(20)) * time.Microsecond // before others may draw
 	g.release <- v
+	s.settle()
 	// Timers that are set in different steps end at different times.
-	time.Sleep(time.Duration(1+s.rng.IntN(20)) * time.Microsecond)
+	time.Sleep(pause)
 	s.settle()
 }
 

@@ -112,9 +112,19 @@ func (s *store) archive(ctx context.Context, id string) error {
 
 // setWindow edits what takes the buffers back.
 func (s *store) setWindow(ctx context.Context, id string, start, end time.Time) error {
-	return s.withPool(ctx, "window", id, true, func(b *session, p poolRow) error {
-		same := p.IssueStart.Equal(start) && p.IssueEnd.Equal(end)
-		p.IssueStart, p.IssueEnd = start, end
+	return s.set(ctx, "window", id, func(p *poolRow) { p.IssueStart, p.IssueEnd = start, end })
+}
+
+// setValidity does, too.
+func (s *store) setValidity(ctx context.Context, id string, days int) error {
+	return s.set(ctx, "validity", id, func(p *poolRow) { p.Validity = domain.Period{Days: days} })
+}
+
+func (s *store) set(ctx context.Context, kind, id string, edit func(*poolRow)) error {
+	return s.withPool(ctx, kind, id, true, func(b *session, p poolRow) error {
+		before := p
+		edit(&p)
+		same := p.IssueStart.Equal(before.IssueStart) && p.IssueEnd.Equal(before.IssueEnd) && p.Validity == before.Validity
 		p.Version++
 		b.pools.put(p.Key, p)
 		if p.State != domain.Active || same || s.db.NoHandBack {
@@ -128,14 +138,14 @@ func (s *store) setWindow(ctx context.Context, id string, start, end time.Time) 
 // the last of a lot that is there, whose size is remembered then.
 func (s *store) importCodes(ctx context.Context, id string, w domain.Window, texts func(lot int32, first int64) []string, lot int32, size int64) (made int32, err error) {
 	err = s.withPool(ctx, "import", id, false, func(b *session, p poolRow) error {
+		if made = lot; lot == 0 {
+			s.db.lotNo++ // and is not taken back
+			made = s.db.lotNo
+		}
 		if p.State == domain.Archived {
 			return errState
 		}
 		p.grantNo, p.Revision = p.grantNo+1, p.Revision+1
-		if made = lot; lot == 0 {
-			s.db.lotNo++
-			made = s.db.lotNo
-		}
 		more := texts(made, size)
 		n := int64(len(more))
 		row := lotRow{lotKey: lotKey{p.Key, made}, window: w, revision: p.Revision}

@@ -17,6 +17,10 @@ type poolRow struct {
 
 type lotKey struct{ pool, no int32 }
 
+func (a lotKey) compare(b lotKey) int {
+	return cmp.Or(cmp.Compare(a.pool, b.pool), cmp.Compare(a.no, b.no))
+}
+
 type lotRow struct {
 	lotKey
 	window                       domain.Window
@@ -46,6 +50,10 @@ func (r runRow) left() int64 { return r.hi - r.next }
 type place struct {
 	pool, lot int32
 	seq       int64
+}
+
+func (a place) compare(b place) int {
+	return cmp.Or(cmp.Compare(a.pool, b.pool), cmp.Compare(a.lot, b.lot), cmp.Compare(a.seq, b.seq))
 }
 
 type issueRow struct {

@@ -28,6 +28,8 @@ type world struct {
 	groupOffset []int64
 	generations int
 	pending     int // staff at work
+	idleTurn    bool
+	plenty      bool // a run with large pools and few odd requests: buffers matter
 
 	pools    []string
 	lots     map[string][]lotKey
@@ -45,7 +47,8 @@ func (w *world) some(n int) int { return 1 + w.rng.IntN(n) }
 
 func newWorld(seed uint64, bugs Bugs) *world {
 	w := &world{scheduler: newScheduler(seed), lots: map[string][]lotKey{}, drafts: map[string]bool{}}
-	w.partitions = 1 + w.rng.IntN(3)
+	w.partitions = []int{1, 2, 2, 3, 3}[w.rng.IntN(5)]
+	w.plenty = w.chance(2)
 	w.groupOffset = make([]int64, w.partitions)
 	w.owners = make([]*generation, w.partitions)
 	for p := range w.groupOffset {
@@ -110,8 +113,11 @@ func (w *world) newPool() {
 		p.Validity = domain.Period{Days: 3}
 	}
 	w.pools = append(w.pools, id)
-	n := []int{0, 3, 10, 40, 200}[w.rng.IntN(5)]
+	n := []int{0, 5, 30, 100, 200, 400}[w.rng.IntN(6)]
 	launch := !w.chance(5)
+	if w.plenty {
+		n, launch = 600, true
+	}
 	if !launch {
 		w.drafts[id] = true
 	}
@@ -139,7 +145,11 @@ func (w *world) window() (v domain.Window) {
 	some := func(most time.Duration) time.Time {
 		return now.Add(time.Duration(w.rng.Int64N(int64(most)))).Truncate(time.Microsecond)
 	}
-	switch w.rng.IntN(8) {
+	kinds := 8
+	if w.plenty {
+		kinds = 50
+	}
+	switch w.rng.IntN(kinds) {
 	case 0:
 		v.IssueEnd = some(20 * time.Second)
 	case 1:
@@ -196,18 +206,29 @@ func (w *world) addNode() {
 
 // ask puts requests into the log.
 func (w *world) ask() {
-	p := w.rng.IntN(w.partitions)
 	n := 1 + w.rng.IntN(6)
-	records := make([]kafka.Record, 0, n)
-	first := w.log.part(requests, p).end
+	all, values := make([]delivery, n), make([][]byte, n)
 	for i := range n {
-		r, value := w.request()
-		d := delivery{request: r, malformed: value == nil}
-		if d.malformed {
-			value = []byte(`{"request_id": "no end`)
+		all[i].request, values[i] = w.request()
+		if all[i].malformed = values[i] == nil; all[i].malformed {
+			values[i] = []byte(`{"request_id": "no end`)
 		}
+	}
+	w.publish(w.rng.IntN(w.partitions), all, values)
+	if w.chance(4) {
+		// A second producer sends the same, to where it thinks right.
+		w.count("requests from a second producer")
+		w.publish(w.rng.IntN(w.partitions), all, values)
+	}
+	w.settle()
+}
+
+func (w *world) publish(p int, all []delivery, values [][]byte) {
+	first, n := w.log.part(requests, p).end, len(all)
+	records := make([]kafka.Record, 0, n)
+	for i, d := range all {
 		w.check.asked(p, first+int64(i), d)
-		records = append(records, kafka.Record{Key: kafka.NewBytes([]byte(r.CustomerID)), Value: kafka.NewBytes(value), Time: time.Now()})
+		records = append(records, kafka.Record{Key: kafka.NewBytes([]byte(d.request.CustomerID)), Value: kafka.NewBytes(values[i]), Time: time.Now()})
 	}
 	b, err := encodeBatch(records)
 	if err == nil {
@@ -219,31 +240,34 @@ func (w *world) ask() {
 	w.appended += n
 	w.count("requests")
 	w.note(fmt.Sprintf("%d requests for p%d", n, p))
-	w.settle()
 }
 
 // request makes one, or repeats one that another has made before, perhaps for
 // another customer; nil: malformed.
 func (w *world) request() (domain.Request, []byte) {
 	r := domain.Request{PoolID: w.anyPool(), RequestID: fmt.Sprintf("r%d", len(w.asked)), CustomerID: fmt.Sprintf("c%d", w.rng.IntN(50))}
-	switch w.rng.IntN(40) {
-	case 0:
+	kind := w.rng.IntN(200)
+	if w.plenty && kind < 6 && !w.chance(20) {
+		kind = 6
+	}
+	switch kind {
+	case 0, 1, 2:
 		return r, nil
-	case 1:
+	case 3, 4:
 		r.PoolID = "nowhere"
-	case 2:
+	case 5:
 		r.RequestID = "poison" + r.RequestID
-	case 3, 4, 5, 6, 7:
+	case 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22:
 		if len(w.asked) > 0 {
 			r = w.asked[max(0, len(w.asked)-1-w.rng.IntN(20))]
 			r.ExpiresAt = time.Time{}
 			w.count("requests repeated")
-		}
-		if w.chance(6) {
-			r.CustomerID = "another"
+			if w.chance(6) {
+				r.CustomerID = "another"
+			}
 		}
 	}
-	if w.chance(12) {
+	if w.chance(25) && !w.plenty {
 		r.ExpiresAt = time.Now().UTC().Add(time.Duration(w.rng.IntN(3000)-200) * time.Millisecond).Truncate(time.Millisecond)
 	}
 	if w.chance(5) {
