@@ -52,6 +52,13 @@ SEEDS ?= 1
 crash-matrix: ## every write × every fault × three hits × SEEDS, some 40 minutes each (POINT=, FAULT=)
 	go test -count=1 -timeout 24h -v -parallel 3 -run '^TestCrashMatrix$$' ./internal/e2e -crash-seeds $(SEEDS) -crash-point '$(POINT)' -crash-fault '$(FAULT)'
 
+# From SEED on, until there were EVENTS and DURATION is over; RUN is the events of
+# one seed. A failure says how to have it again: with EVENTS=1 only SEED is run.
+SIMULATE = $(if $(SEED),-seed $(SEED)) -events $(or $(EVENTS),20000000) $(if $(DURATION),-duration $(DURATION)) $(if $(RUN),-run-events $(RUN))
+.PHONY: simulate
+simulate: ## run the simulation at length (SEED, EVENTS, DURATION)
+	go test -count=1 -timeout 0 -v -run '^TestSimulation$$' ./internal/simulation $(SIMULATE)
+
 # Of SEED and EXAMPLES, and what it does, schemas/fuzz/run tells.
 .PHONY: fuzz-api
 fuzz-api: build ## fuzz the HTTP interface against openapi.yaml (needs Python 3.10)

@@ -201,6 +201,12 @@ func (w *world) edit() {
 	if w.plenty && !w.chance(8) {
 		kind = []int{4, 5, 7, 9, 10, 14, 17}[w.rng.IntN(7)]
 	}
+	if w.starved {
+		n = 1 + w.rng.IntN(3)
+		if !w.chance(8) {
+			kind = []int{7, 7, 7, 7, 9, 10, 17}[w.rng.IntN(7)]
+		}
+	}
 	switch kind {
 	case 0:
 		if len(w.pools) < 8 {

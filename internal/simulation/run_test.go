@@ -35,7 +35,7 @@ func (w *world) turn() {
 		return
 	}
 	switch n := w.rng.IntN(1000); {
-	case n < 10:
+	case n < 10 && (!w.calm || w.chance(8)):
 		w.mishap()
 	case n < 24:
 		w.edit()

@@ -51,6 +51,7 @@ type scheduler struct {
 	hash      uint64
 	failure   string
 	faultless bool
+	rarer     int // faults are so many times rarer than usual
 }
 
 func newScheduler(seed uint64) *scheduler {
@@ -136,9 +137,9 @@ func (s *scheduler) let(g *gate) {
 	case g.gone, g.owner != nil && g.owner.dead:
 		v = drop
 	case s.faultless:
-	case g.faults >= before && s.chance(150):
+	case g.faults >= before && s.chance(150*s.rarer):
 		v = drop
-	case g.faults == beforeOrAfter && s.chance(40):
+	case g.faults == beforeOrAfter && s.chance(40*s.rarer):
 		v = lose
 	}
 	s.mu.Lock()

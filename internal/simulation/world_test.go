@@ -30,6 +30,8 @@ type world struct {
 	pending     int // staff at work
 	idleTurn    bool
 	plenty      bool // a run with large pools and few odd requests: buffers matter
+	starved     bool // a run with small pools, filled by a few codes at a time: stock matters
+	calm        bool // a run in which little fails: what is done only then matters
 
 	pools    []string
 	lots     map[string][]lotKey
@@ -48,7 +50,12 @@ func (w *world) some(n int) int { return 1 + w.rng.IntN(n) }
 func newWorld(seed uint64, bugs Bugs) *world {
 	w := &world{scheduler: newScheduler(seed), lots: map[string][]lotKey{}, drafts: map[string]bool{}}
 	w.partitions = []int{1, 2, 2, 3, 3}[w.rng.IntN(5)]
-	w.plenty = w.chance(2)
+	theme := w.rng.IntN(3)
+	w.plenty, w.starved, w.calm = theme == 1, theme == 2, w.chance(3)
+	w.rarer = 1
+	if w.calm {
+		w.rarer = 30
+	}
 	w.groupOffset = make([]int64, w.partitions)
 	w.owners = make([]*generation, w.partitions)
 	for p := range w.groupOffset {
@@ -118,6 +125,9 @@ func (w *world) newPool() {
 	if w.plenty {
 		n, launch = 600, true
 	}
+	if w.starved {
+		n, launch = w.rng.IntN(6), true
+	}
 	if !launch {
 		w.drafts[id] = true
 	}
@@ -146,7 +156,7 @@ func (w *world) window() (v domain.Window) {
 		return now.Add(time.Duration(w.rng.Int64N(int64(most)))).Truncate(time.Microsecond)
 	}
 	kinds := 8
-	if w.plenty {
+	if w.plenty || w.starved {
 		kinds = 50
 	}
 	switch w.rng.IntN(kinds) {
@@ -215,7 +225,7 @@ func (w *world) ask() {
 		}
 	}
 	w.publish(w.rng.IntN(w.partitions), all, values)
-	if w.chance(4) {
+	if w.chance(4) && (!w.calm || w.chance(5)) {
 		// A second producer sends the same, to where it thinks right.
 		w.count("requests from a second producer")
 		w.publish(w.rng.IntN(w.partitions), all, values)
@@ -247,8 +257,8 @@ func (w *world) publish(p int, all []delivery, values [][]byte) {
 func (w *world) request() (domain.Request, []byte) {
 	r := domain.Request{PoolID: w.anyPool(), RequestID: fmt.Sprintf("r%d", len(w.asked)), CustomerID: fmt.Sprintf("c%d", w.rng.IntN(50))}
 	kind := w.rng.IntN(200)
-	if w.plenty && kind < 6 && !w.chance(20) {
-		kind = 6
+	if (w.plenty || w.starved) && kind < 6 && !w.chance(20) || w.calm && kind < 23 && !w.chance(10) {
+		kind = 100
 	}
 	switch kind {
 	case 0, 1, 2:
