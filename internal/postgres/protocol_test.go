@@ -79,7 +79,7 @@ func TestProtocol(t *testing.T) {
 		"ClaimedInFlight": claimedInFlight, "AnswerLost": answerLost, "CursorGone": cursorGone, "Retaken": retaken,
 		"RequestTwice": requestTwice, "PlaceTwice": placeTwice, "StaleDecision": staleDecision, "ReadAgain": readAgain,
 		"FilledMeanwhile": filledMeanwhile, "ArchivedMeanwhile": archivedMeanwhile, "CreatedMeanwhile": createdMeanwhile,
-		"IssuedMeanwhile": issuedMeanwhile, "HeldByOthers": heldByOthers, "Revoked": revoked, "Blocked": blocked,
+		"IssuedMeanwhile": issuedMeanwhile, "HeldByOthers": heldByOthers, "Revoked": revoked, "Blocked": blocked, "BlockedInFlight": blockedInFlight,
 		"GateClosed": gateClosed, "Frozen": frozen, "RedeemedMeanwhile": redeemedMeanwhile,
 	}
 	for name, rule := range rules {
@@ -353,6 +353,20 @@ func blocked(d *desk) error {
 		return err
 	}
 	return unwanted(p.Commit(d.ctx, entries, plan), issuing.ErrCursor)
+}
+
+// A code that a batch in flight issues is not taken out of its run beside that.
+func blockedInFlight(d *desk) error {
+	d.ample("p")
+	runs := d.Claim(0, "one").Refill("p", 100)
+	h := d.hold("SELECT 1 FROM runs WHERE partition IS NOT NULL FOR UPDATE")
+	err := h.before(func() error { _, err := d.BlockCode(d.ctx, "test", "p", runs[0].Texts[0], ""); return err }, `
+		WITH r AS (UPDATE runs SET next = next + 1 WHERE partition IS NOT NULL RETURNING pool, lot)
+		INSERT INTO issuances (pool, lot, seq, issued_at, valid_from, request_id, customer_id) SELECT pool, lot, 0, now(), now(), 'a', 'c' FROM r`)
+	if n := d.Int("SELECT count(*) FROM withdrawn"); n > 0 {
+		d.t.Error("a code that was issued was taken out of the stock")
+	}
+	return err
 }
 
 // With the gate closed nothing is decided.
