@@ -42,6 +42,10 @@ test-live: ## everything that races in live pools, at full size, with figures (a
 	PROMOPOOL_TEST_LIVE=full go test -count=1 -timeout 120m -v -run 'TestUploadLive|TestMoveLive|TestByHandLive|TestRedeemAtOnce|TestRedeemKilled|TestGuessing|TestNotices|TestWatchCost|TestAuditedLive' ./internal/e2e
 	go test -count=1 -timeout 30m -v -run 'TestImportKilled' ./internal/importing -killed-rows 1000000 -kills 20
 
+.PHONY: test-planted
+test-planted: ## plant bugs and see them caught; BUG=NN: that one
+	go test -count=1 -v -timeout 120m -run '^TestPlanted$$' ./internal/planted -bug $(or $(BUG),all)
+
 SEEDS ?= 1
 
 .PHONY: crash-matrix

@@ -12,6 +12,7 @@ import (
 	"github.com/segmentio/kafka-go"
 
 	"promopool/internal/consumer"
+	"promopool/internal/crashpoint"
 	"promopool/internal/domain"
 	"promopool/internal/issuing"
 	"promopool/internal/producer"
@@ -57,7 +58,7 @@ func (w *world) newNode(name string) *node {
 		Fetcher:     consumer.NewFetcher(client, requests, consumer.DefaultFetchBytes).Of(topic(requests)),
 		Issuer:      n.issuer,
 		Outcomes:    producer.NewOutcomes(p, outcomes, w.partitions, stream, w.partitions),
-		DeadLetters: producer.NewDeadLetters(p, deadLetters, w.partitions, requests, stream),
+		DeadLetters: producer.NewDeadLetters(p, crashpoint.PublishDeadLetters, deadLetters, w.partitions, requests, stream),
 		Tails:       consumer.NewTails(client, topic(requests), topic(outcomes), topic(deadLetters)),
 		Stream:      stream,
 		Count:       w.partitions,
