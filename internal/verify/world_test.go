@@ -588,10 +588,12 @@ func (w *world) want(rules ...string) Report {
 	slices.Sort(got)
 	want := append([]string{}, rules...)
 	slices.Sort(want)
+	var b bytes.Buffer
+	w.must(r.WriteText(&b))
 	if diff := cmp.Diff(want, got); diff != "" {
-		var b bytes.Buffer
-		w.must(r.WriteText(&b))
 		w.t.Errorf("broken rules (-want +got):\n%s\n%s", diff, b.String())
+	} else if len(want) > 0 {
+		w.t.Logf("\n%s", b.String())
 	}
 	return r
 }
