@@ -48,6 +48,9 @@ func (s *Store) CommitLocked(ctx context.Context, l issuing.Locking, decide func
 		if d.Plan == nil {
 			return nil
 		}
+		if !t.holds(d.Plan) {
+			return issuing.ErrCursor
+		}
 		if err := t.write(ctx, d); err != nil {
 			return decisionError(err)
 		}
@@ -69,6 +72,15 @@ type lockedBatch struct {
 	tx    pgx.Tx
 	q     *db.Queries
 	l     issuing.Locking
+
+	locked map[cursor]bool // from lock
+}
+
+// cursor is a run that a partition holds.
+type cursor struct {
+	pool, lot int32
+	lo        int64
+	partition int32
 }
 
 // lock takes every lock of the decision in the one order: names, pools, runs.
@@ -85,11 +97,31 @@ func (t *lockedBatch) lock(ctx context.Context) error {
 	b.Queue(db.Enter, partitions, epochs)
 	b.Queue(db.LockNames, t.l.Sure)
 	b.Queue(db.LockPools, ids)
-	b.Queue(db.LockRuns, t.l.Whole, partitions, t.l.Cursors)
+	b.Queue(db.LockRuns, t.l.Whole, partitions, t.l.Cursors).Query(t.lockedRuns)
 	if len(t.l.Whole) > 0 {
 		b.Queue(db.HandBack, partitions, t.l.Whole)
 	}
 	return t.tx.SendBatch(ctx, &b).Close()
+}
+
+func (t *lockedBatch) lockedRuns(rows pgx.Rows) error {
+	t.locked = map[cursor]bool{}
+	var c cursor
+	_, err := pgx.ForEachRow(rows, []any{&c.pool, &c.lot, &c.lo, &c.partition}, func() error {
+		t.locked[c] = true
+		return nil
+	})
+	return err
+}
+
+// holds reports whether the cursors that a plan takes from are locked. One that is
+// not has been handed back, and may be another's by now, who waits for us: nobody
+// may wait for him.
+func (t *lockedBatch) holds(plan *domain.Plan) bool {
+	return !slices.ContainsFunc(plan.Takes, func(take domain.Take) bool {
+		r := take.Run
+		return r.Holder != 0 && !t.locked[cursor{r.Lot.Pool, r.Lot.No, r.Lo, r.Holder}]
+	})
 }
 
 // see reads what the locks guard.

@@ -78,8 +78,8 @@ SELECT 1 FROM pools WHERE id = ANY (@ids::text[]) ORDER BY pool FOR UPDATE;
 
 -- Every held run of the pools that are to be seen whole, and the own cursors.
 -- Free runs are moved under the pool's lock only, which the caller has.
--- name: LockRuns :exec
-SELECT 1 FROM runs r
+-- name: LockRuns :many
+SELECT r.pool, r.lot, r.lo, r.partition::int AS partition FROM runs r
  WHERE r.partition IS NOT NULL
    AND (r.pool = ANY (ARRAY(SELECT p.pool FROM pools p WHERE p.id = ANY (@whole::text[])))
         OR (r.partition = ANY (@holders::int[]) AND r.pool = ANY (@cursors::int[])))

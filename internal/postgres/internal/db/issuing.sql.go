@@ -537,8 +537,8 @@ func (q *Queries) LockPools(ctx context.Context, ids []string) error {
 	return err
 }
 
-const LockRuns = `-- name: LockRuns :exec
-SELECT 1 FROM runs r
+const LockRuns = `-- name: LockRuns :many
+SELECT r.pool, r.lot, r.lo, r.partition::int AS partition FROM runs r
  WHERE r.partition IS NOT NULL
    AND (r.pool = ANY (ARRAY(SELECT p.pool FROM pools p WHERE p.id = ANY ($1::text[])))
         OR (r.partition = ANY ($2::int[]) AND r.pool = ANY ($3::int[])))
@@ -552,11 +552,38 @@ type LockRunsParams struct {
 	Cursors []int32
 }
 
+type LockRunsRow struct {
+	Pool      int32
+	Lot       int32
+	Lo        int64
+	Partition int32
+}
+
 // Every held run of the pools that are to be seen whole, and the own cursors.
 // Free runs are moved under the pool's lock only, which the caller has.
-func (q *Queries) LockRuns(ctx context.Context, arg LockRunsParams) error {
-	_, err := q.db.Exec(ctx, LockRuns, arg.Whole, arg.Holders, arg.Cursors)
-	return err
+func (q *Queries) LockRuns(ctx context.Context, arg LockRunsParams) ([]LockRunsRow, error) {
+	rows, err := q.db.Query(ctx, LockRuns, arg.Whole, arg.Holders, arg.Cursors)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []LockRunsRow
+	for rows.Next() {
+		var i LockRunsRow
+		if err := rows.Scan(
+			&i.Pool,
+			&i.Lot,
+			&i.Lo,
+			&i.Partition,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const LookUp = `-- name: LookUp :many
