@@ -70,7 +70,7 @@ func TestCrashSample(t *testing.T) {
 		if c.fault == hangs && rng.IntN(4) > 0 { // they take long
 			c.fault = unsaid
 		}
-		if alone[c.point] != nil {
+		if alone[c.point] != nil || c.point == "starting.topics" { // which takes a topic away
 			t.Run(c.String(), func(t *testing.T) { t.Parallel(); m.run(t, c) })
 			continue
 		}
