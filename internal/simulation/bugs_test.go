@@ -13,7 +13,6 @@ var planted = map[string]Bugs{
 	"NoRaise":         {NoRaise: true},
 	"NoGrantNo":       {NoGrantNo: true},
 	"NoRequestKey":    {NoRequestKey: true},
-	"NoPlaceKey":      {NoPlaceKey: true, NoGrantNo: true, NoRunLocks: true},
 	"OneStatement":    {OneStatement: true},
 	"NoPoolLock":      {NoPoolLock: true},
 	"NoRunLocks":      {NoRunLocks: true},
