@@ -183,7 +183,6 @@ func (s *session) lock(k lockKey, exclusive bool) error {
 		s.waiting = &k
 		if s.db.circle(s) {
 			s.waiting = nil
-			s.db.alarm("deadlock: %s waits for %v", s.name, k)
 			return errDeadlock
 		}
 		err := s.park("wait for "+string(k.kind), func() bool {
@@ -216,7 +215,8 @@ func (d *db) free(k lockKey, s *session, exclusive bool) bool {
 	return true
 }
 
-// circle reports whether s waits for itself.
+// circle reports whether s waits for itself. PostgreSQL looks after a second, and ends
+// one of those concerned; here it is the one that closes the circle.
 func (d *db) circle(s *session) bool {
 	seen := map[*session]bool{}
 	var waits func(*session) bool
