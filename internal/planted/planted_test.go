@@ -135,7 +135,7 @@ func (n *nursery) try(t *testing.T, b bug) string {
 func (n *nursery) build(t *testing.T, pkg string, texts map[string]string) string {
 	t.Helper()
 	binary := filepath.Join(n.dir, strings.ReplaceAll(pkg, "/", "-"))
-	args := []string{"test", "-c"}
+	args := []string{"test", "-c", "-ldflags=-s -w"}
 	if texts != nil {
 		binary += "-planted"
 		args = append(args, "-overlay", overlay(t, texts))
