@@ -31,7 +31,7 @@ type Store interface {
 	// MarkErasure keeps what the topics held when the rows were erased, once.
 	MarkErasure(ctx context.Context, e domain.Erasure, marks domain.ErasureMarks) error
 	// FinishErasure forgets the id when the outbox, too, has published what it had
-	// then, and reports whether it has.
+	// then, and reports whether it is forgotten, be it by another.
 	FinishErasure(ctx context.Context, e domain.Erasure) (bool, error)
 }
 

@@ -70,7 +70,7 @@ func TestCrashSample(t *testing.T) {
 		if c.fault == hangs && rng.IntN(4) > 0 { // they take long
 			c.fault = unsaid
 		}
-		if alone[c.point] != nil {
+		if alone[c.point] != nil || c.point == "starting.topics" { // which takes a topic away
 			t.Run(c.String(), func(t *testing.T) { t.Parallel(); m.run(t, c) })
 			continue
 		}
@@ -211,5 +211,9 @@ func (m *matrix) print(t *testing.T) {
 		sum.runs, sum.hits, sum.violations = sum.runs+r.runs, sum.hits+r.hits, sum.violations+r.violations
 	}
 	fmt.Fprintf(&text, "%-28s %5d %6d %10d\n", fmt.Sprintf("%d points", len(m.points)), sum.runs, sum.hits, sum.violations)
+	if m.total > 0 {
+		fmt.Fprint(os.Stderr, text.String())
+		return
+	}
 	t.Logf("crash points:\n%s", text.String())
 }

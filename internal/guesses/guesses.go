@@ -185,7 +185,7 @@ func (b *bucket) borrow(ctx context.Context) (time.Duration, error) {
 			if at := slices.Index(b.waiting, back); at >= 0 {
 				b.waiting = slices.Delete(b.waiting, at, at+1)
 			} else {
-				b.wake(1) // what came back for us is for the next
+				b.wake(time.Now()) // what came back for us is for the next
 			}
 			return 0, ctx.Err()
 		}
@@ -196,20 +196,22 @@ func (b *bucket) giveBack(spent bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.lent--
-	if !spent {
-		b.wake(1)
-		return
-	}
 	now := time.Now()
-	b.limiter.AllowN(now, 1) // there is one: no more are lent than there are
-	if b.limiter.TokensAt(now) < 1 {
-		b.wake(len(b.waiting)) // in vain
+	if spent {
+		b.limiter.AllowN(now, 1) // there is one: no more are lent than there are
 	}
+	b.wake(now)
 }
 
-// wake lets as many look again. The caller holds mu.
-func (b *bucket) wake(n int) {
-	for ; n > 0 && len(b.waiting) > 0; n-- {
+// wake lets as many look again as there are tokens for, which may be more than came
+// back: time has brought some. Where there is none, all look, in vain. The caller
+// holds mu.
+func (b *bucket) wake(now time.Time) {
+	n := len(b.waiting)
+	if tokens := b.limiter.TokensAt(now); tokens >= 1 {
+		n = min(n, int(tokens)-b.lent)
+	}
+	for ; n > 0; n-- {
 		close(b.waiting[0])
 		b.waiting = b.waiting[1:]
 	}

@@ -226,3 +226,34 @@ func TestMemoryBounded(t *testing.T) {
 		t.Errorf("%d callers and %d pools are known, want %d", len(b.callers.known), len(b.pools.known), remembered)
 	}
 }
+
+// Who waits for a try that is looked at for long is let through when it has failed:
+// tokens have come back meanwhile.
+func TestLimitSlow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := open(t, Limit{PerMinute: 60, Burst: 3}, wide)
+		b.Tries(anna, "p")
+		time.Sleep(time.Second)
+		slow, err := b.Begin(t.Context(), anna, "p") // with the only token
+		if err != nil {
+			t.Fatal(err)
+		}
+		var through sync.WaitGroup
+		for range 2 {
+			through.Go(func() {
+				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+				defer cancel()
+				try, err := b.Begin(ctx, anna, "p")
+				if err != nil {
+					t.Errorf("one that waited: %v", err)
+					return
+				}
+				try.End(true)
+			})
+		}
+		synctest.Wait()
+		time.Sleep(5 * time.Second)
+		slow.End(true)
+		through.Wait()
+	})
+}

@@ -133,8 +133,9 @@ func (a *api) checkCode(w http.ResponseWriter, r *http.Request) error {
 	})
 }
 
-// try answers with what a redemption was answered, unless too many have failed. A
-// repeat of one that failed is no new try.
+// try answers with what a redemption was answered, unless too many have failed: were
+// rejected, or, where another system judges, are for codes that the pool does not
+// have. A repeat of one that failed is no new try.
 func (a *api) try(w http.ResponseWriter, r *http.Request, q *domain.RedemptionRequest, ask func() (*domain.Redemption, bool, error)) error {
 	caller, _ := netip.ParseAddrPort(r.RemoteAddr) // net/http's own
 	try, err := a.Guesses.Begin(r.Context(), caller.Addr(), q.PoolID)
@@ -150,7 +151,8 @@ func (a *api) try(w http.ResponseWriter, r *http.Request, q *domain.RedemptionRe
 	if err != nil {
 		return err
 	}
-	if failed = !answer.Redeemed() && !repeated; !answer.Redeemed() {
+	failed = !repeated && (!answer.Redeemed() || !answer.Known)
+	if !answer.Redeemed() {
 		return refuse(w, answer)
 	}
 	return answerRaw(w, http.StatusOK, "application/json", domain.AppendRedeemed(nil, answer))

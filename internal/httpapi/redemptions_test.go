@@ -145,6 +145,26 @@ func TestRedeemBodies(t *testing.T) {
 	s.Want(400, "POST", "/v1/pools/beach/codes/%ff/check", `{}`)
 }
 
+// TestGuessingExternal: where another system judges no code is rejected, and whoever
+// tries codes that are none is limited all the same: an answer tells whose a code is.
+func TestGuessingExternal(t *testing.T) {
+	s := open(t)
+	s.limits = guesses.Limits{Caller: guesses.Limit{PerMinute: 1, Burst: 5}, Pool: guesses.Limit{PerMinute: 1, Burst: 50}}
+	s.serve(s.store)
+	shop(t, s, `, "processing": "external"`)
+	const beach = "/v1/pools/beach"
+	for n := range 20 {
+		s.Want(200, "POST", beach+"/codes/ONE/check", `{}`)
+		s.Want(200, "POST", beach+"/codes/ONE/redeem", fmt.Sprintf(`{"redemption_id": "known-%d"}`, n))
+		s.Want(200, "POST", beach+"/codes/GUESS/redeem", `{"redemption_id": "unknown"}`) // as before, but for the first
+	}
+	for n := range 4 {
+		s.Want(200, "POST", fmt.Sprintf("%s/codes/GUESS-%d/check", beach, n), `{}`)
+	}
+	s.Want(429, "POST", beach+"/codes/GUESS-5/check", `{}`)
+	s.Want(429, "POST", beach+"/codes/GUESS-6/redeem", `{"redemption_id": "guess"}`)
+}
+
 // TestGuessing: who tries codes that are none is turned away for a while; who
 // redeems is not, and neither is a repeat counted. No code is logged.
 func TestGuessing(t *testing.T) {

@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -33,7 +34,16 @@ func (s *Store) IssueCode(ctx context.Context, who domain.Actor, code string, r 
 			done, err = h.repeat(found)
 			return err
 		}
-		if done, err = h.issueFound(ctx, who, code, found); err != nil {
+		done, err = h.issueFound(ctx, who, code, found)
+		if denied := (*domain.Denied)(nil); errors.As(err, &denied) {
+			// By now a batch that was in flight may have issued the very request.
+			if missed := h.look(ctx); missed != nil || h.known == nil {
+				return cmp.Or(missed, err)
+			}
+			done, err = h.repeat(found)
+			return err
+		}
+		if err != nil {
 			return err
 		}
 		return h.tell(ctx, done, traceparent)
@@ -110,11 +120,20 @@ func (s *Store) beginHandout(ctx context.Context, q *db.Queries, r domain.Reques
 		return nil, err
 	}
 	h := &handout{store: s, q: q, ask: r, pool: pool}
-	rows, err := q.LookUp(ctx, db.LookUpParams{Pools: []int32{pool.Key}, Requests: []string{r.RequestID}})
+	return h, h.look(ctx)
+}
+
+// look looks for a stored issuance of the request.
+func (h *handout) look(ctx context.Context) error {
+	rows, err := h.q.LookUp(ctx, db.LookUpParams{Pools: []int32{h.pool.Key}, Requests: []string{h.ask.RequestID}})
 	if err == nil && len(rows) > 0 {
-		h.known, err = s.knownIssue(ctx, q, &h.pool, domain.Key{Pool: pool.Key, RequestID: r.RequestID}, rows[0])
+		h.known, err = h.store.knownIssue(ctx, h.q, &h.pool, h.key(), rows[0])
 	}
-	return h, err
+	return err
+}
+
+func (h *handout) key() domain.Key {
+	return domain.Key{Pool: h.pool.Key, RequestID: h.ask.RequestID}
 }
 
 // repeat is the answer to a request that has a code already, and names the one
@@ -173,10 +192,6 @@ func (h *handout) issueFound(ctx context.Context, who domain.Actor, code string,
 // decide takes the next code, or says why there is none: from what is free, and
 // when nothing is, from what partitions hand back.
 func (h *handout) decide(ctx context.Context) (*domain.Plan, error) {
-	known := map[domain.Key]*domain.Issuance{}
-	if h.known != nil {
-		known[domain.Key{Pool: h.pool.Key, RequestID: h.ask.RequestID}] = h.known
-	}
 	s := &domain.Shelf{Pool: &h.pool, Locked: true}
 	for ; ; s.Whole = true {
 		stamped, err := h.q.Now(ctx) // the waits before have made it old
@@ -187,11 +202,19 @@ func (h *handout) decide(ctx context.Context) (*domain.Plan, error) {
 		if err := h.layOut(ctx, s, now); err != nil {
 			return nil, err
 		}
+		known := map[domain.Key]*domain.Issuance{}
+		if h.known != nil {
+			known[h.key()] = h.known
+		}
 		plan := domain.Assign(now, []domain.Batch{{Requests: []domain.Request{h.ask}, Shelves: map[string]*domain.Shelf{h.pool.ID: s}}}, known)
 		if plan.Whole() {
 			return &plan, nil
 		}
 		if err := h.q.HandBack(ctx, db.HandBackParams{Ids: []string{h.pool.ID}}); err != nil {
+			return nil, err
+		}
+		// A batch that this has waited for may have issued the very request.
+		if err := h.look(ctx); err != nil {
 			return nil, err
 		}
 	}
@@ -258,6 +281,13 @@ func (s *Store) BlockCode(ctx context.Context, who domain.Actor, poolID, code, n
 // place. One that is not blocked stays as it is.
 func (s *Store) UnblockCode(ctx context.Context, who domain.Actor, poolID, code, note string) (domain.CodeStory, error) {
 	return s.changeCode(ctx, poolID, code, func(q *db.Queries, p *domain.Pool, found db.FindCodeRow) error {
+		// Before its place is given back: who reports that it was redeemed has the code's
+		// lock, and says so of the place. (Of a lot for many uses runs come first.)
+		if !p.MultiUse {
+			if err := q.LockCodes(ctx, db.LockCodesParams{Pools: []int32{p.Key}, Lots: []int32{found.Lot.Lot}, Seqs: []int64{found.Seq}}); err != nil {
+				return err
+			}
+		}
 		_, err := q.UnblockCode(ctx, db.UnblockCodeParams{Pool: p.Key, Lot: found.Lot.Lot, Seq: found.Seq, Actor: string(who), Note: note})
 		return err
 	})

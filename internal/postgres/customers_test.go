@@ -17,6 +17,7 @@ import (
 	"promopool/internal/issuing"
 	"promopool/internal/pgtest"
 	"promopool/internal/postgres"
+	"promopool/internal/redeeming"
 )
 
 // For issues codes of a pool to customers, a request each.
@@ -301,6 +302,9 @@ func TestEraseCustomer(t *testing.T) {
 	if erased.Issuances != 3 || erased.Redemptions != 6 {
 		t.Errorf("erased %d issuances and %d redemptions, want 3 and 6", erased.Issuances, erased.Redemptions)
 	}
+	if done, err := d.FinishErasure(d.ctx, erased); !done || err != nil {
+		t.Errorf("whoever asked at the same time hears %t, %v, not that it is done", done, err)
+	}
 	if left := d.Named("4711"); len(left) > 0 {
 		t.Errorf("still named: %q", left)
 	}
@@ -357,6 +361,109 @@ func TestEraseCustomer(t *testing.T) {
 	}
 	if none := d.Erase("nobody"); none.Issuances != 0 || none.Redemptions != 0 {
 		t.Errorf("erased of nobody: %+v", none)
+	}
+}
+
+// TestErasedWhileRolledBack: a redemption that is rolled back while its customer is
+// erased names nobody afterwards, in the event neither.
+func TestErasedWhileRolledBack(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t)
+	d.shop("p", func(*domain.Pool) {})
+	d.Want([]string{"redeemed", "redeemed"}, wish("p", "first", "c0", "ann-4711"), wish("p", "then", "c1", "bob-4712"))
+	d.Exec("DELETE FROM outbox")
+	answered := make(chan error, 1)
+
+	// It has read the redemption, and waits for its code.
+	held, err := d.sql.Begin(d.ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := held.Exec(d.ctx, "SELECT lock_codes(ARRAY[pool], ARRAY[lot], ARRAY[seq]) FROM codes WHERE code = 'c0'"); err != nil {
+		t.Fatal(err)
+	}
+	go func() { _, _, err := d.RollBack(d.ctx, "test", "p", "first", ""); answered <- err }()
+	d.AwaitWaiting(answered)
+	d.Erase("ann-4711")
+	if err := held.Commit(d.ctx); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-answered; err != nil {
+		t.Fatal(err)
+	}
+	if left := d.Named("4711"); len(left) > 0 {
+		t.Errorf("still named: %q", left)
+	}
+	d.Exec("DELETE FROM outbox")
+
+	// It is written, and not committed.
+	written, err := d.sql.Begin(d.ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := written.Exec(d.ctx, "SELECT roll_back_redemption(pool, redemption_id, clock_timestamp(), 'test') FROM redemptions WHERE redemption_id = 'then'"); err != nil {
+		t.Fatal(err)
+	}
+	e, err := d.BeginErasure(d.ctx, "test", "bob-4712")
+	if err != nil {
+		t.Fatal(err)
+	}
+	more := make(chan bool, 1)
+	go func() { left, err := d.ErasePiece(d.ctx, e, 2); more <- left; answered <- err }()
+	d.AwaitWaiting(answered)
+	if err := written.Commit(d.ctx); err != nil {
+		t.Fatal(err)
+	}
+	for left := <-more; left; {
+		if left, err = d.ErasePiece(d.ctx, e, 2); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := <-answered; err != nil {
+		t.Fatal(err)
+	}
+	if left := d.Named("4712"); !slices.Equal(left, []string{"erasures.customer_id"}) {
+		t.Errorf("still named: %q", left)
+	}
+	d.Sound()
+}
+
+// TestFirstErasedWhileRedeemed: what a customer redeemed counts though the customer,
+// the first ever, is erased while another redemption is judged.
+func TestFirstErasedWhileRedeemed(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t)
+	d.shopOf("many", 3)
+	d.Exec("UPDATE pools SET redemption_limit_per_customer = 1")
+	d.Want([]string{"redeemed"}, wish("many", "r-1", "many0", "ann"))
+	held, err := d.sql.Begin(d.ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := held.Exec(d.ctx, "LOCK TABLE refused_redemptions"); err != nil {
+		t.Fatal(err)
+	}
+	answered := make(chan error, 1)
+	go func() {
+		judged, err := d.Redeem(d.ctx, []redeeming.Ask{{RedemptionRequest: wish("many", "r-2", "many0", "ann")}})
+		if err == nil && !slices.Equal(said(judged), []string{"limit_reached"}) {
+			err = fmt.Errorf("said %q", said(judged))
+		}
+		answered <- err
+	}()
+	d.AwaitWaiting(answered)
+	e, err := d.BeginErasure(d.ctx, "test", "ann")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := held.Exec(d.ctx, "SELECT erase_redemptions($1, 10)", e.No); err != nil {
+		t.Fatal(err)
+	}
+	if err := held.Commit(d.ctx); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-answered; err != nil {
+		t.Error(err)
 	}
 }
 

@@ -91,7 +91,9 @@ func (s *Store) ErasePiece(ctx context.Context, e domain.Erasure, atMost int) (m
 		if err == nil && n == 0 {
 			n, err = q.EraseRedemptions(ctx, db.EraseRedemptionsParams{Erasure: e.No, AtMost: int32(atMost)})
 		}
-		more = n > 0
+		if more = n > 0; err == nil && !more {
+			more, err = q.StillNamed(ctx, e.No)
+		}
 		return err
 	})
 	return more, err
@@ -114,10 +116,10 @@ func (s *Store) MarkErasure(ctx context.Context, e domain.Erasure, marks domain.
 }
 
 // FinishErasure forgets the id, once the outbox has published what it had when the
-// rows were erased, and reports whether it has.
+// rows were erased, and reports whether it is forgotten.
 func (s *Store) FinishErasure(ctx context.Context, e domain.Erasure) (bool, error) {
-	n, err := answered(ctx, s, crashpoint.FinishErasure, func(ctx context.Context, q *db.Queries) (int64, error) { return q.FinishErasure(ctx, e.No) })
-	return n > 0, asked(err)
+	done, err := answered(ctx, s, crashpoint.FinishErasure, func(ctx context.Context, q *db.Queries) (bool, error) { return q.FinishErasure(ctx, e.No) })
+	return done, asked(err)
 }
 
 // Erased returns those of the customers who were erased.

@@ -4,11 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/jackc/pgx/v5"
 
 	"promopool/internal/domain"
 	"promopool/internal/issuing"
@@ -136,45 +138,78 @@ func TestIssueCodeHeld(t *testing.T) {
 	d.Sound()
 }
 
-// TestIssueCodeInFlight: a batch that is issuing the very code is waited for, and
-// has it.
-func TestIssueCodeInFlight(t *testing.T) {
-	t.Parallel()
-	d := newDesk(t)
-	d.Create("p")
-	d.Fill("p", "c", 10_000)
-	d.Launch("p")
-	d.Hold("p", 10)
+// InFlight begins a batch that issues the next code of a buffer to a request.
+func (d *desk) InFlight(request string) pgx.Tx {
+	d.t.Helper()
 	batch, err := d.sql.Begin(d.ctx)
 	if err != nil {
-		t.Fatal(err)
+		d.t.Fatal(err)
 	}
-	for _, sql := range []string{
-		"UPDATE runs SET next = next + 1 WHERE partition IS NOT NULL",
-		`INSERT INTO issuances (pool, lot, seq, issued_at, valid_from, request_id, customer_id)
-			SELECT pool, lot, 0, clock_timestamp(), clock_timestamp(), 'a', 'c' FROM lots`,
-	} {
-		if _, err := batch.Exec(d.ctx, sql); err != nil {
-			t.Fatal(err)
-		}
+	if _, err := batch.Exec(d.ctx, `WITH r AS (UPDATE runs SET next = next + 1 WHERE partition IS NOT NULL RETURNING pool, lot, next - 1 AS seq)
+		INSERT INTO issuances (pool, lot, seq, issued_at, valid_from, request_id, customer_id)
+		SELECT pool, lot, seq, clock_timestamp(), clock_timestamp(), $1, 'c' FROM r`, request); err != nil {
+		d.t.Fatal(err)
 	}
-	answered := make(chan error, 2)
-	go func() {
-		_, err := d.IssueCode(d.ctx, "test", "c0", byHand("p", "hand"), "")
-		answered <- err
-	}()
-	const waiting = "SELECT count(*) FROM pg_locks l WHERE NOT l.granted AND pg_backend_pid() = ANY (pg_blocking_pids(l.pid))"
-	for d.Int(waiting) == 0 {
+	return batch
+}
+
+// AwaitWaiting waits until somebody waits for what the desk's own transaction holds.
+func (d *desk) AwaitWaiting(answered <-chan error) {
+	d.t.Helper()
+	for d.Int("SELECT count(*) FROM pg_locks l WHERE NOT l.granted AND pg_backend_pid() = ANY (pg_blocking_pids(l.pid))") == 0 {
 		select {
 		case err := <-answered:
-			t.Fatalf("answered while the batch was in flight: %v", err)
+			d.t.Fatalf("answered without waiting: %v", err)
 		default:
 		}
 	}
-	if err := batch.Commit(d.ctx); err != nil {
-		t.Fatal(err)
+}
+
+// TestByHandInFlight: a batch that is issuing the very code, or the last, is waited
+// for, and has it. Where it issues it to the very request, that is the answer.
+func TestByHandInFlight(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t)
+	for _, c := range []struct {
+		name, inFlight string
+		next           bool
+		want           domain.Denial
+	}{
+		{"Code", "batch", false, domain.DeniedIssued},
+		{"CodeRepeated", "hand", false, ""},
+		{"Last", "batch", true, domain.DeniedExhausted},
+		{"LastRepeated", "hand", true, ""},
+	} {
+		id := strings.ToLower(c.name)
+		d.Create(id)
+		d.Fill(id, "c", 1)
+		d.Launch(id)
+		d.Exec("UPDATE runs SET partition = 1 WHERE pool = (SELECT max(pool) FROM pools)")
+		batch := d.InFlight(c.inFlight)
+		answered := make(chan error, 1)
+		go func() {
+			var i domain.Issuance
+			var err error
+			if c.next {
+				i, err = d.IssueNext(d.ctx, "test", byHand(id, "hand"), "")
+			} else {
+				i, err = d.IssueCode(d.ctx, "test", "c0", byHand(id, "hand"), "")
+			}
+			if err == nil && i.Code != "c0" {
+				err = fmt.Errorf("issued %+v", i)
+			}
+			answered <- err
+		}()
+		d.AwaitWaiting(answered)
+		if err := batch.Commit(d.ctx); err != nil {
+			t.Fatal(err)
+		}
+		wantDenied(t, c.name, <-answered, c.want)
+		d.Exec("UPDATE runs SET partition = NULL")
 	}
-	wantDenied(t, "the batch's code", <-answered, domain.DeniedIssued)
+	if n := d.Int("SELECT count(*) FROM outbox WHERE topic = 'code-outcomes'"); n != 0 {
+		t.Errorf("%d events wait: the batch tells its own", n)
+	}
 	d.Sound()
 }
 

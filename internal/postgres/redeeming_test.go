@@ -446,3 +446,40 @@ func TestRedeemedTold(t *testing.T) {
 	}
 	d.Sound()
 }
+
+// TestUnblockedWhileRedeemed: a blocked code is unblocked while another system reports
+// that it was redeemed: the one waits for the other, and the code stays out.
+func TestUnblockedWhileRedeemed(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t)
+	d.shop("p", func(p *domain.Pool) { p.Processing = domain.External })
+	if _, err := d.BlockCode(d.ctx, "test", "p", "c5", ""); err != nil {
+		t.Fatal(err)
+	}
+	tx, err := d.sql.Begin(d.ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tx.Exec(d.ctx, "SELECT lock_codes(ARRAY[pool], ARRAY[lot], ARRAY[seq]) FROM codes WHERE code = 'c5'"); err != nil {
+		t.Fatal(err)
+	}
+	answered := make(chan error, 1)
+	go func() { _, err := d.UnblockCode(d.ctx, "test", "p", "c5", ""); answered <- err }()
+	d.AwaitWaiting(answered)
+	if _, err := tx.Exec(d.ctx, `SELECT commit_redemptions(clock_timestamp(), '{}', '{}', '{}',
+		ARRAY[pool], ARRAY['r-1'], ARRAY[code], ARRAY[lot], ARRAY[seq], ARRAY[''], ARRAY[''], ARRAY[NULL::timestamptz],
+		ARRAY[NULL::bytea], ARRAY[''], ARRAY[0], ARRAY[true], ARRAY[false], ARRAY[false], '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}')
+		FROM codes WHERE code = 'c5'`); err != nil {
+		t.Fatal(err)
+	}
+	if err := tx.Commit(d.ctx); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-answered; err != nil {
+		t.Fatal(err)
+	}
+	if story, err := d.Code(d.ctx, "p", "c5"); err != nil || story.State != domain.CodeRedeemed {
+		t.Errorf("got %+v, %v", story, err)
+	}
+	d.Sound()
+}

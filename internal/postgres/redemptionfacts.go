@@ -23,8 +23,11 @@ func (c *court) facts(ctx context.Context) (*domain.RedemptionFacts, error) {
 			return nil, err
 		}
 	}
-	now, err := c.q.Now(ctx)
-	f.Now = fromStamp(now)
+	last, err := c.q.NowAndKeyed(ctx)
+	if err == nil && last.Keyed && f.Pseudonyms == nil {
+		err = errAgain // the first ever is being erased: what was read may name nobody whom we know
+	}
+	f.Now = fromStamp(last.Now)
 	return f, err
 }
 

@@ -41,11 +41,11 @@ func (s *Store) RollBack(ctx context.Context, who domain.Actor, poolID, redempti
 			return err
 		}
 		first = moved || first && maybe
-		if !moved {
-			done, err = redemption(ctx, q, poolID, redemptionID)
+		// As it is by now: its customer may have been erased since it was read, and
+		// is not until we are done, for the row is ours.
+		if done, err = redemption(ctx, q, poolID, redemptionID); err != nil || !moved {
 			return err
 		}
-		done.RolledBackAt = fromStamp(now)
 		e := done.RolledBackEvent()
 		e.Traceparent = traceparent
 		return addEvents(ctx, q, e)

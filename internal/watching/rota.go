@@ -39,7 +39,8 @@ type pool struct {
 	notice bool
 	counts bool // its codes are used up
 
-	// the last crossing, and the last change of staff, after which everybody was told
+	// the last crossing, and the last change of staff, after which everybody was told;
+	// 0: none is known
 	toldOf, staffNo int64
 }
 
@@ -48,7 +49,8 @@ func newRota() *rota { return &rota{pools: map[int32]*pool{}} }
 // cost is what a look at the pool costs, in runs.
 func (p *pool) cost() int64 { return 1 + p.runs }
 
-// list takes over which pools there are. One that was changed is to be looked at.
+// list takes over which pools there are. One that was changed is to be looked at, and
+// whoever is to hear of it may be others: its notice may be on now.
 func (r *rota) list(marks []Mark) {
 	there := make(map[int32]*pool, len(marks))
 	for _, m := range marks {
@@ -57,7 +59,7 @@ func (r *rota) list(marks []Mark) {
 			p = &pool{}
 		}
 		if p.mark != m {
-			p.mark, p.looked, p.pause = m, time.Time{}, 0
+			p.mark, p.looked, p.pause, p.toldOf = m, time.Time{}, 0, 0
 		}
 		there[m.Pool] = p
 	}

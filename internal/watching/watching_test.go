@@ -28,6 +28,7 @@ type books struct {
 	judged   []int32
 	looks    int
 	reported []int32
+	version  int64 // of every pool
 }
 
 func (b *books) WatchState(context.Context) (int64, bool, error) {
@@ -41,7 +42,7 @@ func (b *books) Watched(context.Context) ([]Mark, error) {
 	defer b.mu.Unlock()
 	var marks []Mark
 	for key := range b.sights {
-		marks = append(marks, Mark{Pool: key, Revision: 1, Version: 1})
+		marks = append(marks, Mark{Pool: key, Revision: 1, Version: b.version})
 	}
 	return marks, nil
 }
@@ -191,6 +192,10 @@ func TestWatch(t *testing.T) {
 		wants("the gate is closed", 0)
 		b.change(func() { b.closed = false; delete(b.sights, 2) })
 		wants("it is open", 1)
+		b.change(func() { b.version++ })
+		if got := len(second()) + len(second()) + len(second()); got != 1 {
+			t.Errorf("its notice may be on by now: judged %d times", got)
+		}
 
 		if got, want := figures(t, reg, "promopool_crossings_total"), map[string]float64{"low": 7, "exhausted": 7, "replenished": 7}; !maps.Equal(got, want) {
 			t.Errorf("got %v", got)

@@ -48,15 +48,26 @@ SELECT erase_codes(@erasure::bigint, @at_most::int)::bigint;
 -- name: EraseRedemptions :one
 SELECT erase_redemptions(@erasure::bigint, @at_most::int)::bigint;
 
+-- Whether redemptions name an erasure's customer: one that is changed while it is to be
+-- erased is passed over.
+-- name: StillNamed :one
+SELECT (EXISTS (SELECT FROM redemptions r WHERE r.customer_id = e.customer_id AND r.decided_at <= e.begun_at)
+        OR EXISTS (SELECT FROM refused_redemptions r WHERE r.customer_id = e.customer_id AND r.decided_at <= e.begun_at))::boolean
+  FROM erasures e WHERE e.erasure = @erasure;
+
 -- name: MarkErasure :exec
 UPDATE erasures SET stream = @stream::text, ends = @ends::bigint[], redemption_ends = @redemption_ends::bigint[],
        outbox_no = coalesce((SELECT max(o.no) FROM outbox o), 0)
  WHERE erasure = @erasure AND stream IS NULL;
 
--- Only when the outbox has published what was in it.
--- name: FinishErasure :execrows
-UPDATE erasures e SET customer_id = NULL, done_at = clock_timestamp()
- WHERE e.erasure = @erasure AND e.done_at IS NULL AND NOT EXISTS (SELECT FROM outbox o WHERE o.no <= e.outbox_no);
+-- Only when the outbox has published what was in it. Another may have finished it.
+-- name: FinishErasure :one
+WITH finished AS (
+    UPDATE erasures e SET customer_id = NULL, done_at = clock_timestamp()
+     WHERE e.erasure = @erasure AND e.done_at IS NULL AND NOT EXISTS (SELECT FROM outbox o WHERE o.no <= e.outbox_no)
+    RETURNING e.erasure
+)
+SELECT (EXISTS (SELECT FROM finished) OR EXISTS (SELECT FROM erasures e WHERE e.erasure = @erasure AND e.done_at IS NOT NULL))::boolean;
 
 -- place: of the partition, from 1.
 -- name: ErasedAmong :many

@@ -41,6 +41,10 @@ SELECT f.idx::int AS idx, f.available_from::timestamptz AS available_from, f.ava
        f.redeemed::boolean AS redeemed, f.uses::bigint AS uses, f.uses_by::bigint AS uses_by
   FROM redemption_facts(@pools::int[], @lots::int[], @seqs::bigint[], @multi_use::boolean[], @customers::text[], @most::bigint[]) AS f;
 
+-- The clock, and whether customers may be erased by now.
+-- name: NowAndKeyed :one
+SELECT clock_timestamp()::timestamptz AS now, EXISTS (SELECT FROM customer_key)::boolean AS keyed;
+
 -- name: CommitRedemptions :exec
 SELECT commit_redemptions(
     @now::timestamptz, @w_pool::int[], @w_lot::int[], @w_seq::bigint[],

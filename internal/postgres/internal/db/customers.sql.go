@@ -202,18 +202,21 @@ func (q *Queries) ErasureByNo(ctx context.Context, erasure int64) (Erasure, erro
 	return i, err
 }
 
-const FinishErasure = `-- name: FinishErasure :execrows
-UPDATE erasures e SET customer_id = NULL, done_at = clock_timestamp()
- WHERE e.erasure = $1 AND e.done_at IS NULL AND NOT EXISTS (SELECT FROM outbox o WHERE o.no <= e.outbox_no)
+const FinishErasure = `-- name: FinishErasure :one
+WITH finished AS (
+    UPDATE erasures e SET customer_id = NULL, done_at = clock_timestamp()
+     WHERE e.erasure = $1 AND e.done_at IS NULL AND NOT EXISTS (SELECT FROM outbox o WHERE o.no <= e.outbox_no)
+    RETURNING e.erasure
+)
+SELECT (EXISTS (SELECT FROM finished) OR EXISTS (SELECT FROM erasures e WHERE e.erasure = $1 AND e.done_at IS NOT NULL))::boolean
 `
 
-// Only when the outbox has published what was in it.
-func (q *Queries) FinishErasure(ctx context.Context, erasure int64) (int64, error) {
-	result, err := q.db.Exec(ctx, FinishErasure, erasure)
-	if err != nil {
-		return 0, err
-	}
-	return result.RowsAffected(), nil
+// Only when the outbox has published what was in it. Another may have finished it.
+func (q *Queries) FinishErasure(ctx context.Context, erasure int64) (bool, error) {
+	row := q.db.QueryRow(ctx, FinishErasure, erasure)
+	var column_1 bool
+	err := row.Scan(&column_1)
+	return column_1, err
 }
 
 const ListCodes = `-- name: ListCodes :one
@@ -423,4 +426,19 @@ func (q *Queries) PseudonymKey(ctx context.Context) ([]byte, error) {
 	var key []byte
 	err := row.Scan(&key)
 	return key, err
+}
+
+const StillNamed = `-- name: StillNamed :one
+SELECT (EXISTS (SELECT FROM redemptions r WHERE r.customer_id = e.customer_id AND r.decided_at <= e.begun_at)
+        OR EXISTS (SELECT FROM refused_redemptions r WHERE r.customer_id = e.customer_id AND r.decided_at <= e.begun_at))::boolean
+  FROM erasures e WHERE e.erasure = $1
+`
+
+// Whether redemptions name an erasure's customer: one that is changed while it is to be
+// erased is passed over.
+func (q *Queries) StillNamed(ctx context.Context, erasure int64) (bool, error) {
+	row := q.db.QueryRow(ctx, StillNamed, erasure)
+	var column_1 bool
+	err := row.Scan(&column_1)
+	return column_1, err
 }

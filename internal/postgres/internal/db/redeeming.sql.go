@@ -302,6 +302,23 @@ func (q *Queries) LockRunsOf(ctx context.Context, arg LockRunsOfParams) error {
 	return err
 }
 
+const NowAndKeyed = `-- name: NowAndKeyed :one
+SELECT clock_timestamp()::timestamptz AS now, EXISTS (SELECT FROM customer_key)::boolean AS keyed
+`
+
+type NowAndKeyedRow struct {
+	Now   pgtype.Timestamptz
+	Keyed bool
+}
+
+// The clock, and whether customers may be erased by now.
+func (q *Queries) NowAndKeyed(ctx context.Context) (NowAndKeyedRow, error) {
+	row := q.db.QueryRow(ctx, NowAndKeyed)
+	var i NowAndKeyedRow
+	err := row.Scan(&i.Now, &i.Keyed)
+	return i, err
+}
+
 const PruneRedemptions = `-- name: PruneRedemptions :execrows
 DELETE FROM redemptions d
  WHERE d.ctid = ANY (ARRAY(SELECT r.ctid FROM redemptions r
