@@ -199,7 +199,7 @@ func (w *world) edit() {
 	n := []int{1, 5, 30, 150, 300}[w.rng.IntN(5)]
 	kind := w.rng.IntN(20)
 	if w.plenty && !w.chance(8) {
-		kind = []int{4, 5, 7, 9, 10, 14, 17}[w.rng.IntN(7)]
+		kind = []int{3, 4, 5, 6, 6, 7, 9, 10, 14, 17}[w.rng.IntN(10)]
 	}
 	if w.starved {
 		n = 1 + w.rng.IntN(3)
@@ -220,7 +220,13 @@ func (w *world) edit() {
 		days := 1 + w.rng.IntN(9)
 		w.do(func() error { return w.staff.setValidity(ctx, id, days) })
 	case 3:
-		w.do(func() error { return w.staff.setWindow(ctx, id, window.IssueStart, window.IssueEnd) })
+		// Soon over, so that the end passes while codes are at hand; or yet to begin.
+		end := time.Now().UTC().Add(time.Duration(w.rng.Int64N(int64(3 * time.Second)))).Truncate(time.Microsecond)
+		start := time.Time{}
+		if w.chance(3) {
+			start, end = end, time.Time{}
+		}
+		w.do(func() error { return w.staff.setWindow(ctx, id, start, end) })
 	case 4, 5:
 		days := w.rng.IntN(3)
 		w.do(func() error { return w.staff.setValidity(ctx, id, days) })
