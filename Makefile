@@ -39,7 +39,7 @@ test-kafka: ## run the tests that talk to Kafka on a real one (needs Java 17 and
 
 .PHONY: test-live
 test-live: ## everything that races in live pools, at full size, with figures (an hour)
-	PROMOPOOL_TEST_LIVE=full go test -count=1 -timeout 120m -v -run 'TestUploadLive|TestMoveLive|TestByHandLive|TestRedeemAtOnce|TestRedeemKilled|TestGuessing|TestNotices|TestWatchCost' ./internal/e2e
+	PROMOPOOL_TEST_LIVE=full go test -count=1 -timeout 120m -v -run 'TestUploadLive|TestMoveLive|TestByHandLive|TestRedeemAtOnce|TestRedeemKilled|TestGuessing|TestNotices|TestWatchCost|TestAuditedLive' ./internal/e2e
 	go test -count=1 -timeout 30m -v -run 'TestImportKilled' ./internal/importing -killed-rows 1000000 -kills 20
 
 .PHONY: test-planted
@@ -67,6 +67,10 @@ fuzz-api: build ## fuzz the HTTP interface against openapi.yaml (needs Python 3.
 .PHONY: bench
 bench: build ## measure issuing, beside its limits and the baseline
 	bin/promopool bench issue
+
+.PHONY: bench-verify
+bench-verify: ## measure the auditor over a million requests: time, memory
+	go test -count=1 -v -timeout 30m -run '^TestVerifyCost$$' ./internal/e2e -audit-requests 1000000
 
 .PHONY: bench-windows
 bench-windows: ## measure pools of very many windows: import, issuing, memory

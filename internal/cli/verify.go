@@ -120,7 +120,7 @@ func (p *program) watch(ctx context.Context, c verify.Config, a audit) error {
 		mux.Handle("/metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
 		server := http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
 		go func() { _ = server.Serve(l) }()
-		defer server.Close()
+		defer server.Close() //nolint:errcheck // its end is the process's
 		p.log.Info().Str("http", "http://"+l.Addr().String()).Msg("serving metrics")
 	}
 	each := func(r verify.Round) {

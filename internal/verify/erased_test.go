@@ -65,6 +65,7 @@ func TestErased(t *testing.T) {
 // found.
 func TestErasedBroken(t *testing.T) {
 	t.Parallel()
+	worlds := stable[*world]{t: t, build: func(t *testing.T) (*world, *world) { w := newWorld(t); w.good(); return w, w }}
 	for _, c := range []struct {
 		name   string
 		breaks func(w *world, p *domain.Pseudonyms)
@@ -117,8 +118,7 @@ func TestErasedBroken(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t)
-			w.good()
+			w := worlds.lend(t)
 			c.breaks(w, w.erase("c-1"))
 			w.want(c.want...)
 		})

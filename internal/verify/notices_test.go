@@ -112,6 +112,7 @@ func (w *world) notice(to domain.Staff) domain.Event {
 // rest.
 func TestBrokenNotices(t *testing.T) {
 	t.Parallel()
+	worlds := stable[*world]{t: t, build: func(t *testing.T) (*world, *world) { w := newWorld(t); w.scarcity(); return w, w }}
 	for _, c := range []struct {
 		name   string
 		breaks func(w *world)
@@ -233,8 +234,7 @@ func TestBrokenNotices(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t)
-			w.scarcity()
+			w := worlds.lend(t)
 			if c.name == "WatchWithoutCrossings" {
 				w.summer = w.pool("summer", false)
 			}

@@ -187,6 +187,7 @@ func (w *tills) refuse(p *domain.Pool, pool, id, code, customer string, why doma
 
 func (w *tills) rollBack(p *domain.Pool, r *domain.Redemption) {
 	w.t.Helper()
+	w.spoiled = true
 	r.RolledBackAt = w.tick()
 	w.exec("UPDATE redemptions SET rolled_back_at = $3, rolled_back_by = 'anna' WHERE pool = $1 AND redemption_id = $2", p.Key, r.RedemptionID, r.RolledBackAt)
 }
@@ -228,6 +229,7 @@ func (w *tills) buryRedemption(d delivery, reason string) {
 // commitRedemptions moves the group's offset to what was asked so far.
 func (w *tills) commitRedemptions() {
 	w.t.Helper()
+	w.spoiled = true
 	w.must(patiently(w.t.Context(), func() error {
 		res, err := w.client.OffsetCommit(w.t.Context(), &kafka.OffsetCommitRequest{
 			GroupID: w.names.RedeemingGroup, GenerationID: -1, Topics: map[string][]kafka.OffsetCommit{w.names.RedemptionRequests: {{Partition: 0, Offset: w.end}}},
@@ -263,6 +265,7 @@ func TestRedemptionsClean(t *testing.T) {
 // Each case breaks one thing that was right and sees exactly that found.
 func TestRedemptionsBroken(t *testing.T) {
 	t.Parallel()
+	worlds := stable[*tills]{t: t, build: func(t *testing.T) (*tills, *world) { w := newTills(t); return w, w.world }}
 	for _, c := range []struct {
 		name   string
 		breaks func(w *tills)
@@ -407,7 +410,7 @@ func TestRedemptionsBroken(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			w := newTills(t)
+			w := worlds.lend(t)
 			c.breaks(w)
 			w.want(c.want...)
 		})

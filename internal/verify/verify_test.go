@@ -89,6 +89,7 @@ func TestDraftDeleted(t *testing.T) {
 // Each case breaks one thing that was right and sees exactly that found.
 func TestBroken(t *testing.T) {
 	t.Parallel()
+	worlds := stable[*world]{t: t, build: func(t *testing.T) (*world, *world) { w := newWorld(t); w.good(); return w, w }}
 	for _, c := range []struct {
 		name   string
 		breaks func(w *world)
@@ -535,8 +536,7 @@ func TestBroken(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t)
-			w.good()
+			w := worlds.lend(t)
 			c.breaks(w)
 			r := w.want(c.want...)
 			w.wantNoCodes(r)

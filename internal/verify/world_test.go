@@ -42,6 +42,10 @@ type world struct {
 	db     *pgx.Conn
 	out    *producer.Producer
 
+	// Something that is not a row was changed since the world was built: an event, an
+	// offset, what is remembered here.
+	spoiled bool
+
 	now  time.Time
 	ends [partitions]int64 // of the request topic
 	keys [partitions]int   // partitions.partition
@@ -128,6 +132,7 @@ func (w *world) window(p *domain.Pool, start, end time.Time) {
 // edit changes the pool's own window or validity and remembers it, likewise.
 func (w *world) edit(p *domain.Pool, change func(*domain.Pool)) {
 	w.t.Helper()
+	w.spoiled = true
 	before := *p
 	change(p)
 	changes, err := json.Marshal(before.Edits(p))
@@ -234,6 +239,7 @@ func (w *world) sendRaw(part int, value []byte) delivery {
 
 func (w *world) publish(topic string, part int, rec producer.Record) {
 	w.t.Helper()
+	w.spoiled = true
 	w.must(w.out.Publish(w.t.Context(), topic, part, []producer.Record{rec}))
 }
 
@@ -372,6 +378,7 @@ func request(pool, id, customer string) domain.Request {
 // commit moves the group's offsets to what was sent so far.
 func (w *world) commit() {
 	w.t.Helper()
+	w.spoiled = true
 	var commits []kafka.OffsetCommit
 	for p, end := range w.ends {
 		commits = append(commits, kafka.OffsetCommit{Partition: p, Offset: end})
@@ -581,10 +588,12 @@ func (w *world) want(rules ...string) Report {
 	slices.Sort(got)
 	want := append([]string{}, rules...)
 	slices.Sort(want)
+	var b bytes.Buffer
+	w.must(r.WriteText(&b))
 	if diff := cmp.Diff(want, got); diff != "" {
-		var b bytes.Buffer
-		w.must(r.WriteText(&b))
 		w.t.Errorf("broken rules (-want +got):\n%s\n%s", diff, b.String())
+	} else if len(want) > 0 {
+		w.t.Logf("\n%s", b.String())
 	}
 	return r
 }
