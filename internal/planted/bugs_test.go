@@ -26,7 +26,7 @@ func simulation(events int, b bug) bug {
 // Events of campaigns: some bugs need a rarer turn of events.
 const (
 	short = 20_000
-	long  = 400_000
+	long  = 150_000
 )
 
 // protocol is a rule of the transactions, on PostgreSQL.
