@@ -52,7 +52,20 @@ func TestApplies(t *testing.T) {
 		if b.says == "" {
 			t.Errorf("%s: nothing is expected of the test", b.name)
 		}
+		if !b.hasTest() {
+			t.Errorf("%s: %s has no test %s", b.name, b.pkg, b.run)
+		}
 	}
+}
+
+// hasTest reports whether the test that is to fail, or the case of it, is there.
+func (b bug) hasTest() bool {
+	test, rule, _ := strings.Cut(strings.NewReplacer("^", "", "$", "").Replace(b.run), "/")
+	files, _ := filepath.Glob(filepath.Join(root, b.pkg, "*_test.go"))
+	return slices.ContainsFunc(files, func(f string) bool {
+		text, err := os.ReadFile(f)
+		return err == nil && bytes.Contains(text, []byte("func "+test+"(")) && (rule == "" || bytes.Contains(text, []byte(`"`+rule+`"`)))
+	})
 }
 
 // plant is the text of what the bug touches, by file.
