@@ -26,7 +26,7 @@ func simulation(events int, b bug) bug {
 // Events of campaigns: some bugs need a rarer turn of events.
 const (
 	short = 20_000
-	long  = 400_000
+	long  = 100_000
 )
 
 // protocol is a rule of the transactions, on PostgreSQL.
@@ -74,7 +74,7 @@ var bugs = []bug{
 	simulation(long, bug{name: "04-refused-unlooked", what: "a batch that refuses does without what was stored meanwhile", breaks: "5 one verdict", says: "invariant 5"}),
 	simulation(short, bug{name: "05-available-till", what: "the end of a code's availability does not matter", breaks: "8 windows hold", says: "invariant 8"}),
 	simulation(short, bug{name: "06-window-start", what: "the begin of a window is compared the wrong way", breaks: "8 windows hold", says: "invariant"}),
-	simulation(long, bug{name: "08-others-forgotten", what: "codes that other partitions hold are not thought of before \"exhausted\"", breaks: "7 no false \"exhausted\"", says: "invariant 7"}),
+	protocol("HeldByOthers", bug{name: "08-others-forgotten", what: "codes that other partitions hold are not thought of before \"exhausted\"", breaks: "7 no false \"exhausted\"", says: "while another holds"}),
 	simulation(short, bug{name: "09-expired-request", what: "a request gets a code after it has expired", breaks: "8 windows hold", says: "invariant 8"}),
 	simulation(short, bug{name: "10-anothers-code", what: "a customer is answered with another's code", breaks: "4 no phantom", says: "invariant 4"}),
 	simulation(short, bug{name: "11-verdict-redated", what: "a rejection told again bears another time", breaks: "5 one verdict", says: "invariant 5"}),
@@ -106,8 +106,8 @@ var bugs = []bug{
 	protocol("RedeemedMeanwhile", bug{name: "38-code-lock-not-taken", what: "a redemption does not lock its code, and the unique key is dropped", breaks: "9 redemptions hold", says: "nobody waited"}),
 	crash("notices.judge", "killed after", bug{name: "40-notice-outside", what: "a low pool is told of outside the transaction that remembers it", breaks: "10 low is told once", says: "rule told"}),
 	crash("byhand.issue", "killed after", bug{name: "41-by-hand-told-outside", what: "an issue by hand is told of outside its transaction", breaks: "3 every request is answered", says: "rule by_hand"}),
-	crash("outbox.publish", "killed before", bug{name: "42-outbox-forgotten-first", what: "events leave the outbox before they are published", breaks: "10 low is told once", says: "TODO"}),
-	crash("redeeming.publish", "killed before", bug{name: "43-redeemed-offset-first", what: "the offset of redemptions moves before their outcomes are published", breaks: "9 redemptions hold", says: "TODO"}),
+	crash("outbox.publish", "killed before", bug{name: "42-outbox-forgotten-first", what: "events leave the outbox before they are published", breaks: "10 low is told once", says: "BROKEN"}),
+	in("internal/consumer", "^TestRedeemedBeforeOffset$", bug{name: "43-redeemed-offset-first", what: "the offset of redemptions moves before their outcomes are published", breaks: "9 redemptions hold", says: "and nothing is published"}),
 	protocol("Retaken", bug{name: "44-write-past-its-point", what: "a write goes past the register of crash points", breaks: "the crash matrix is whole", says: "read-only transaction"}),
 	auditor("^TestBroken$/^PlaceTwice$", bug{name: "50-auditor-counts-wrong", what: "the auditor overlooks a code that two requests have", breaks: "1 one request", says: "1 place"}),
 	auditor("^TestBroken$/^Unanswered$", bug{name: "51-auditor-looks-away", what: "the auditor overlooks a request without an answer", breaks: "3 every request is answered", says: "3 answer"}),
