@@ -215,6 +215,9 @@ func (s *store) CommitLocked(ctx context.Context, l issuing.Locking, decide func
 				if d.Plan == nil {
 					return nil
 				}
+				if !b.holds(d.Plan) {
+					return issuing.ErrCursor
+				}
 				b.loadTaken(d.Plan)
 				if err := b.commitBatches(d.Entries, d.Plan); err != nil {
 					return err
@@ -231,6 +234,15 @@ func (s *store) CommitLocked(ctx context.Context, l issuing.Locking, decide func
 			}
 			seen, err = b.see(l)
 		}
+	})
+}
+
+// holds reports whether the cursors that a plan takes from are locked, as those that
+// are still the claims' own have been.
+func (s *session) holds(plan *domain.Plan) bool {
+	return !slices.ContainsFunc(plan.Takes, func(t domain.Take) bool {
+		row, ok := s.runs.get(keyOf(t.Run))
+		return t.Run.Holder != 0 && !(ok && row.holder == t.Run.Holder && s.held[lockKey{kind: runLock, run: keyOf(t.Run)}])
 	})
 }
 

@@ -183,6 +183,7 @@ func (s *session) lock(k lockKey, exclusive bool) error {
 		s.waiting = &k
 		if s.db.circle(s) {
 			s.waiting = nil
+			s.db.alarm("deadlock: %s waits for %v", s.name, k)
 			return errDeadlock
 		}
 		err := s.park("wait for "+string(k.kind), func() bool {
@@ -215,8 +216,7 @@ func (d *db) free(k lockKey, s *session, exclusive bool) bool {
 	return true
 }
 
-// circle reports whether s waits for itself. PostgreSQL looks after a second, and ends
-// one of those concerned; here it is the one that closes the circle.
+// circle reports whether s waits for itself.
 func (d *db) circle(s *session) bool {
 	seen := map[*session]bool{}
 	var waits func(*session) bool
