@@ -82,3 +82,27 @@ func heldByOthers(d *desk) error {
 	}
 	return err
 }
+
+// A batch under locks waits for no cursor that is another's by now, who may wait for
+// what it has locked.
+func cursorElsewhere(d *desk) error {
+	d.ample("p")
+	d.ample("q")
+	p, q := d.Claim(0, "one"), d.Claim(1, "one")
+	runs := p.Refill("p", 100)
+	entries, plan := p.plan("p", runs, "a")
+	if err := p.GiveBack(d.ctx, p.Partition, runs[0].Lot.Pool); err != nil {
+		return err
+	}
+	if hers := q.Refill("p", 100); hers[0].Lo != runs[0].Lo {
+		d.t.Fatalf("took %+v, want the codes of %+v", hers[0], runs[0])
+	}
+	h := d.hold("SELECT 1 FROM runs WHERE partition = $1 FOR UPDATE", q.Partition)
+	l := issuing.Locking{
+		Claims: []*issuing.Claim{&p.Claim}, Whole: []string{"q"}, Cursors: []int32{runs[0].Lot.Pool},
+		Requests: map[string][]string{"q": {"b"}},
+	}
+	err := p.CommitLocked(d.ctx, l, func(issuing.Locked) issuing.Decision { return issuing.Decision{Plan: plan, Entries: entries} })
+	h.do("ROLLBACK")
+	return unwanted(err, issuing.ErrCursor)
+}
