@@ -1,7 +1,6 @@
 package simulation
 
 import (
-	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -284,6 +283,3 @@ func (s *session) end() {
 	s.ended = true
 	s.release()
 }
-
-// refused reports whether an error is the database's word that nothing was written.
-func refused(err error) bool { return err != nil && !errors.Is(err, issuing.ErrUnknown) }
