@@ -166,9 +166,12 @@ func TestRefillAtOpening(t *testing.T) {
 	w.Pool("p", 0)
 	w.Fill("p", 12_000, time.Now().Add(time.Hour))
 	store := &faulty{Store: w.store}
+	var opening sync.Once // later refills may outlive the test
 	store.fault = func(step string, effect func() error) error {
 		if step == "refill" {
-			w.Exec("WITH o AS (UPDATE lots SET issue_start = clock_timestamp() WHERE issue_start > clock_timestamp() RETURNING pool, lot, issue_start) UPDATE runs r SET issue_start = o.issue_start FROM o WHERE r.pool = o.pool AND r.lot = o.lot")
+			opening.Do(func() {
+				w.Exec("WITH o AS (UPDATE lots SET issue_start = clock_timestamp() WHERE issue_start > clock_timestamp() RETURNING pool, lot, issue_start) UPDATE runs r SET issue_start = o.issue_start FROM o WHERE r.pool = o.pool AND r.lot = o.lot")
+			})
 		}
 		return effect()
 	}
