@@ -1,7 +1,6 @@
 package simulation
 
 import (
-	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -183,7 +182,6 @@ func (s *session) lock(k lockKey, exclusive bool) error {
 		s.waiting = &k
 		if s.db.circle(s) {
 			s.waiting = nil
-			s.db.alarm("deadlock: %s waits for %v", s.name, k)
 			return errDeadlock
 		}
 		err := s.park("wait for "+string(k.kind), func() bool {
@@ -216,7 +214,8 @@ func (d *db) free(k lockKey, s *session, exclusive bool) bool {
 	return true
 }
 
-// circle reports whether s waits for itself.
+// circle reports whether s waits for itself. PostgreSQL looks after a second, and ends
+// one of those concerned; here it is the one that closes the circle.
 func (d *db) circle(s *session) bool {
 	seen := map[*session]bool{}
 	var waits func(*session) bool
@@ -284,6 +283,3 @@ func (s *session) end() {
 	s.ended = true
 	s.release()
 }
-
-// refused reports whether an error is the database's word that nothing was written.
-func refused(err error) bool { return err != nil && !errors.Is(err, issuing.ErrUnknown) }

@@ -132,6 +132,8 @@ func outcomeOf(err error) string {
 		return ": handed back meanwhile"
 	case errors.Is(err, issuing.ErrRaced):
 		return ": another was first"
+	case errors.Is(err, errDeadlock):
+		return ": deadlock"
 	case errors.Is(err, issuing.ErrAgain):
 		return ": too old"
 	case errors.Is(err, issuing.ErrBlocked):

@@ -201,7 +201,7 @@ func (x *tx) commit() {
 	x.withdrawn.commit()
 }
 
-func byRunKey(a, b runRow) int { return a.runKey.compare(b.runKey) }
+func byRunKey(a, b runRow) int { return a.compare(b.runKey) }
 
 // runsOf are the runs of a pool that fit, in the order of their key.
 func (x *tx) runsOf(pool int32, fits func(runRow) bool) []runRow {
@@ -221,7 +221,7 @@ func (x *tx) free(pool int32, fits func(*domain.Window) bool) []runRow {
 	slices.SortStableFunc(runs, func(a, b runRow) int {
 		v, _ := x.lots.get(lotKey{pool, a.lot})
 		w, _ := x.lots.get(lotKey{pool, b.lot})
-		return cmp.Or(compareEnds(v.window.IssueEnd, w.window.IssueEnd), compareEnds(v.window.AvailableTill, w.window.AvailableTill), a.runKey.compare(b.runKey))
+		return cmp.Or(compareEnds(v.window.IssueEnd, w.window.IssueEnd), compareEnds(v.window.AvailableTill, w.window.AvailableTill), a.compare(b.runKey))
 	})
 	return runs
 }

@@ -36,7 +36,6 @@ type world struct {
 	pools    []string
 	lots     map[string][]lotKey
 	drafts   map[string]bool
-	deadline time.Time
 	asked    []domain.Request // so that requests come again
 	appended int
 }
