@@ -302,8 +302,8 @@ func (c *crashWorld) issue() (request, code string) {
 }
 
 func (c *crashWorld) block() {
-	code := fmt.Sprintf("c0de-few-%d", 399-c.made)
-	c.made++
+	code := fmt.Sprintf("c0de-few-%d", 399-c.blocked) // the last to be issued
+	c.blocked++
 	c.ask("POST", "/v1/pools/few/codes/"+code+"/block", "{}")
 	c.keep("/v1/pools/few/codes/"+code, "state", "blocked")
 }

@@ -40,7 +40,9 @@ type crashWorld struct {
 	cell  // now
 	cells []cell
 	rng   *rand.Rand
-	made  int // names that were given
+
+	made    int // names that were given
+	blocked int // codes
 
 	mu      sync.Mutex
 	nodes   []*crashNode   // guarded by mu; those that are asked

@@ -162,7 +162,7 @@ func (s *Session) InTx(ctx context.Context, p *crashpoint.Point, work func(tx pg
 			return nil
 		}
 	}
-	ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTime)
+	ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), answerTime)
 	defer cancel()
 	if undone := tx.Rollback(ending); undone != nil && !errors.Is(undone, pgx.ErrTxClosed) {
 		s.Close() // what it holds must not outlive this
