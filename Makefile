@@ -52,6 +52,10 @@ SEEDS ?= 1
 crash-matrix: ## every write × every fault × three hits × SEEDS, some 40 minutes each (POINT=, FAULT=)
 	go test -count=1 -timeout 24h -v -parallel 3 -run '^TestCrashMatrix$$' ./internal/e2e -crash-seeds $(SEEDS) -crash-point '$(POINT)' -crash-fault '$(FAULT)'
 
+.PHONY: crash-sample
+crash-sample: ## every write × one fault, drawn by SEED
+	go test -count=1 -v -timeout 10m -run '^TestCrashSample$$' ./internal/e2e -crash-seed $(or $(SEED),$(shell date +%s))
+
 # From SEED on, until there were EVENTS and DURATION is over; RUN is the events of
 # one seed. A failure says how to have it again: with EVENTS=1 only SEED is run.
 SIMULATE = $(if $(SEED),-seed $(SEED)) -events $(or $(EVENTS),20000000) $(if $(DURATION),-duration $(DURATION)) $(if $(RUN),-run-events $(RUN))
