@@ -242,7 +242,8 @@ func (s *store) CommitLocked(ctx context.Context, l issuing.Locking, decide func
 func (s *session) holds(plan *domain.Plan) bool {
 	return !slices.ContainsFunc(plan.Takes, func(t domain.Take) bool {
 		row, ok := s.runs.get(keyOf(t.Run))
-		return t.Run.Holder != 0 && !(ok && row.holder == t.Run.Holder && s.held[lockKey{kind: runLock, run: keyOf(t.Run)}])
+		gone := !ok || row.holder != t.Run.Holder || !s.held[lockKey{kind: runLock, run: keyOf(t.Run)}]
+		return t.Run.Holder != 0 && gone
 	})
 }
 
