@@ -47,6 +47,8 @@ type site struct {
 	mu     sync.Mutex
 	routes map[string]bool // guarded by mu; every pattern that matched
 	last   string          // guarded by mu
+	under  int             // guarded by mu; requests whose handlers have not returned
+	ended  *sync.Cond      // one has
 }
 
 // lines is a log that several may write.
@@ -71,6 +73,7 @@ func open(t *testing.T) *site {
 	t.Helper()
 	s := &site{t: t, url: pgtest.Database(t, postgres.Migrate), contract: readContract(t), log: new(lines), routes: map[string]bool{},
 		limits: guesses.Limits{Caller: guesses.Limit{PerMinute: 60, Burst: 100}, Pool: guesses.Limit{PerMinute: 60, Burst: 100}}}
+	s.ended = sync.NewCond(&s.mu)
 	var err error
 	if s.store, err = postgres.Open(t.Context(), s.url, "test", 20); err != nil {
 		t.Fatal(err)
@@ -109,10 +112,17 @@ func (s *site) serve(pools httpapi.Pools) {
 	})
 	s.server = httptest.NewUnstartedServer(nil)
 	s.server.Config = httpapi.Server(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		h.ServeHTTP(w, r)
 		s.mu.Lock()
-		defer s.mu.Unlock()
-		s.routes[r.Pattern], s.last = true, r.Pattern
+		s.under++
+		s.mu.Unlock()
+		defer func() {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.routes[r.Pattern], s.last = true, r.Pattern
+			s.under--
+			s.ended.Broadcast()
+		}()
+		h.ServeHTTP(w, r)
 	}), zerolog.New(s.log))
 	s.server.Start()
 	s.t.Cleanup(s.server.Close)
@@ -175,10 +185,19 @@ func (s *site) Want(status int, method, path, body string, header ...string) rep
 	if r.StatusCode != status {
 		s.t.Errorf("%s %s: got %s, want %d: %s", method, path, r.Status, status, r.body)
 	}
+	s.contract.Check(s.t, s.route(), r.Response, r.body)
+	return r
+}
+
+// route is the pattern of the last request. Its answer may be here before its handler
+// has returned.
+func (s *site) route() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.contract.Check(s.t, s.last, r.Response, r.body)
-	return r
+	for s.under > 0 {
+		s.ended.Wait()
+	}
+	return s.last
 }
 
 // Fill lays down a lot of codes, and the first issued of them to requests.

@@ -67,9 +67,7 @@ func (d *dock) Send(method, path, media string, body io.Reader, header ...string
 	if err != nil {
 		d.t.Fatal(err)
 	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.contract.Check(d.t, d.last, r, b)
+	d.contract.Check(d.t, d.route(), r, b)
 	return r.StatusCode, r.Header, string(b)
 }
 
