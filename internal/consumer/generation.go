@@ -9,11 +9,11 @@ import (
 	"sync/atomic"
 	"time"
 
-	"promopool/internal/crashpoint"
-
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
 	"github.com/segmentio/kafka-go"
+
+	"promopool/internal/crashpoint"
 )
 
 var (
