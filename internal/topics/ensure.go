@@ -7,9 +7,9 @@ import (
 	"strconv"
 	"time"
 
-	"promopool/internal/crashpoint"
-
 	"github.com/segmentio/kafka-go"
+
+	"promopool/internal/crashpoint"
 )
 
 // Ensure creates the topics that are absent, with the given number of

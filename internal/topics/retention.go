@@ -2,7 +2,6 @@ package topics
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math"
 	"strconv"
@@ -69,23 +68,9 @@ func retention(settings map[string]string) (time.Duration, error) {
 // Passed reports whether a group is done with all that a topic holds of what it held
 // when it ended at these offsets.
 func Passed(ctx context.Context, client *kafka.Client, group, topic string, ends []int64) (bool, error) {
-	all := make([]int, len(ends))
-	for p := range all {
-		all[p] = p
-	}
-	res, err := client.OffsetFetch(ctx, &kafka.OffsetFetchRequest{GroupID: group, Topics: map[string][]int{topic: all}})
-	if err == nil && !errors.Is(res.Error, kafka.GroupIdNotFound) { // that has done nothing yet
-		err = res.Error
-	}
+	committed, err := Committed(ctx, client, group, topic, len(ends))
 	if err != nil {
-		return false, fmt.Errorf("offsets of group %s: %w", group, err)
-	}
-	committed := make([]int64, len(ends))
-	for _, p := range res.Topics[topic] {
-		if p.Error != nil {
-			return false, fmt.Errorf("offset of group %s, partition %d: %w", group, p.Partition, p.Error)
-		}
-		committed[p.Partition] = p.CommittedOffset
+		return false, err
 	}
 	start, _, err := Ends(ctx, client, topic, len(ends))
 	if err != nil {

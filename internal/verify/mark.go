@@ -3,7 +3,6 @@ package verify
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/segmentio/kafka-go"
@@ -73,36 +72,12 @@ func (a *audit) markByHand(ctx context.Context) error {
 	return nil
 }
 
-// groupOffsets returns 0 where the group has committed nothing.
-func (a *audit) groupOffsets(ctx context.Context, group, topic string, partitions int) ([]int64, error) {
-	all := make([]int, partitions)
-	for p := range all {
-		all[p] = p
-	}
-	var res *kafka.OffsetFetchResponse
-	err := patiently(ctx, func() (err error) {
-		res, err = a.config.Client.OffsetFetch(ctx, &kafka.OffsetFetchRequest{
-			GroupID: group, Topics: map[string][]int{topic: all},
-		})
-		if err == nil {
-			err = res.Error
-		}
+func (a *audit) groupOffsets(ctx context.Context, group, topic string, partitions int) (offsets []int64, err error) {
+	err = patiently(ctx, func() (err error) {
+		offsets, err = topics.Committed(ctx, a.config.Client, group, topic, partitions)
 		return err
 	})
-	if errors.Is(err, kafka.GroupIdNotFound) {
-		return make([]int64, partitions), nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("offsets of group %s: %w", group, err)
-	}
-	offsets := make([]int64, partitions)
-	for _, p := range res.Topics[topic] {
-		if p.Error != nil {
-			return nil, fmt.Errorf("offset of group %s, partition %d: %w", group, p.Partition, p.Error)
-		}
-		offsets[p.Partition] = max(p.CommittedOffset, 0)
-	}
-	return offsets, nil
+	return offsets, err
 }
 
 // patiently repeats what fails because a coordinator has only just been
