@@ -118,7 +118,7 @@ func (s *Store) MarkErasure(ctx context.Context, e domain.Erasure, marks domain.
 // FinishErasure forgets the id, once the outbox has published what it had when the
 // rows were erased, and reports whether it is forgotten.
 func (s *Store) FinishErasure(ctx context.Context, e domain.Erasure) (bool, error) {
-	done, err := answered(ctx, s, crashpoint.FinishErasure, func(ctx context.Context, q *db.Queries) (bool, error) { return q.FinishErasure(ctx, e.No) })
+	done, err := answered(ctx, s.conns, crashpoint.FinishErasure, func(ctx context.Context, q *db.Queries) (bool, error) { return q.FinishErasure(ctx, e.No) })
 	return done, asked(err)
 }
 

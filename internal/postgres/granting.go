@@ -62,7 +62,7 @@ func (s *Store) Held(ctx context.Context, partition int32) (map[string]*issuing.
 // Refill grants codes to the partition (protocol: REFILL). The settings and
 // lots are read after the grant: whatever changes them later hands it back.
 func (s *Store) Refill(ctx context.Context, partition int32, pool *domain.Pool, want int64) (issuing.Stock, error) {
-	granted, err := answered(ctx, s, crashpoint.Refill, func(ctx context.Context, q *db.Queries) ([]db.RefillRow, error) {
+	granted, err := answered(ctx, s.conns, crashpoint.Refill, func(ctx context.Context, q *db.Queries) ([]db.RefillRow, error) {
 		return q.Refill(ctx, db.RefillParams{Partition: partition, Pool: pool.Key, Want: want})
 	})
 	if err != nil {

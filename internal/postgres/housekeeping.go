@@ -25,7 +25,7 @@ func (s *Store) Totals(ctx context.Context) (Totals, error) {
 // the offset, where its log begins: they cannot be delivered again. It returns
 // how many.
 func (s *Store) PruneBatches(ctx context.Context, stream string, number int, logStart int64) (int64, error) {
-	return answered(ctx, s, crashpoint.PruneBatches, func(ctx context.Context, q *db.Queries) (int64, error) {
+	return answered(ctx, s.conns, crashpoint.PruneBatches, func(ctx context.Context, q *db.Queries) (int64, error) {
 		return q.PruneBatches(ctx, db.PruneBatchesParams{Stream: stream, Number: int32(number), LogStart: logStart})
 	})
 }

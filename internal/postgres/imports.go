@@ -97,7 +97,7 @@ func (s *Store) SubmitImport(ctx context.Context, task int64) (domain.Import, er
 
 // AbandonImport forgets an upload that was not submitted.
 func (s *Store) AbandonImport(ctx context.Context, task int64) error {
-	n, err := answered(ctx, s, crashpoint.AbandonImport, func(ctx context.Context, q *db.Queries) (int64, error) { return q.AbandonImport(ctx, task) })
+	n, err := answered(ctx, s.conns, crashpoint.AbandonImport, func(ctx context.Context, q *db.Queries) (int64, error) { return q.AbandonImport(ctx, task) })
 	if err != nil || n == 0 {
 		return asked(err)
 	}
@@ -252,7 +252,7 @@ func (s *Store) ImportPart(ctx context.Context, task, offset int64) ([]byte, err
 // DropImportBody forgets the file of a task that has ended, if the time for
 // which it is kept is over or its pool is gone.
 func (s *Store) DropImportBody(ctx context.Context, task int64) error {
-	n, err := answered(ctx, s, crashpoint.LetFileGo, func(ctx context.Context, q *db.Queries) (int64, error) { return q.LetFileGo(ctx, task) })
+	n, err := answered(ctx, s.conns, crashpoint.LetFileGo, func(ctx context.Context, q *db.Queries) (int64, error) { return q.LetFileGo(ctx, task) })
 	if err != nil || n == 0 {
 		return asked(err)
 	}
@@ -284,13 +284,13 @@ const seenAtOnce = 50_000
 // DropSeen forgets the codes that are remembered of an import's file.
 func (s *Store) DropSeen(ctx context.Context, task int64) error {
 	err := inPieces(seenAtOnce, func() (int64, error) {
-		return answered(ctx, s, crashpoint.DropMoves, func(ctx context.Context, q *db.Queries) (int64, error) {
+		return answered(ctx, s.conns, crashpoint.DropMoves, func(ctx context.Context, q *db.Queries) (int64, error) {
 			return q.DropMoves(ctx, db.DropMovesParams{Task: task, AtMost: seenAtOnce})
 		})
 	})
 	if err == nil {
 		err = inPieces(seenAtOnce, func() (int64, error) {
-			return answered(ctx, s, crashpoint.DropSeen, func(ctx context.Context, q *db.Queries) (int64, error) {
+			return answered(ctx, s.conns, crashpoint.DropSeen, func(ctx context.Context, q *db.Queries) (int64, error) {
 				return q.DropSeenCodes(ctx, db.DropSeenCodesParams{Task: task, AtMost: seenAtOnce})
 			})
 		})
@@ -306,7 +306,7 @@ const partsAtOnce = 64
 
 func (s *Store) dropParts(ctx context.Context, task int64) error {
 	return inPieces(partsAtOnce, func() (int64, error) {
-		return answered(ctx, s, crashpoint.DropParts, func(ctx context.Context, q *db.Queries) (int64, error) {
+		return answered(ctx, s.conns, crashpoint.DropParts, func(ctx context.Context, q *db.Queries) (int64, error) {
 			return q.DropImportParts(ctx, db.DropImportPartsParams{Task: task, AtMost: partsAtOnce})
 		})
 	})

@@ -182,7 +182,7 @@ func (s *importSession) layAnew(ctx context.Context, lot int32, from int64) erro
 		into.no = n[0]
 	}
 	for {
-		n, err := inSession(ctx, s, crashpoint.LayAnew, func(q *db.Queries) (int64, error) {
+		n, err := answered(ctx, s.conn, crashpoint.LayAnew, func(ctx context.Context, q *db.Queries) (int64, error) {
 			return q.LayAnew(ctx, db.LayAnewParams{Pool: s.pool, Lot: lot, FromSeq: from, IntoLot: into.no, Size: into.size, AtMost: movesAtOnce})
 		})
 		if err != nil || n == 0 {

@@ -55,7 +55,7 @@ func (s *Store) Published(ctx context.Context, numbers []int64) error {
 // TakeLease makes the holder the one who does what the name says, for so long,
 // and reports whether it is. The holder takes it again before that is over.
 func (s *Store) TakeLease(ctx context.Context, name, holder string, long time.Duration) (bool, error) {
-	taken, err := answered(ctx, s, crashpoint.TakeLease, func(ctx context.Context, q *db.Queries) (bool, error) {
+	taken, err := answered(ctx, s.conns, crashpoint.TakeLease, func(ctx context.Context, q *db.Queries) (bool, error) {
 		return q.TakeLease(ctx, db.TakeLeaseParams{Name: name, Holder: holder, Seconds: long.Seconds()})
 	})
 	if errors.Is(err, pgx.ErrNoRows) {

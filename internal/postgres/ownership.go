@@ -22,7 +22,7 @@ func (s *Store) Claim(ctx context.Context, stream string, number int, worker str
 		return issuing.Claim{}, decisionError(err)
 	}
 	for try := 1; ; try++ {
-		row, err := answered(ctx, s, crashpoint.Claim, func(ctx context.Context, q *db.Queries) (db.ClaimRow, error) {
+		row, err := answered(ctx, s.conns, crashpoint.Claim, func(ctx context.Context, q *db.Queries) (db.ClaimRow, error) {
 			return q.Claim(ctx, db.ClaimParams{Stream: stream, Number: int32(number), Worker: worker})
 		})
 		if err == nil {
@@ -51,7 +51,7 @@ func (s *Store) endBlocking(ctx context.Context, stream string, number int) erro
 // Resolve takes the partition over from oneself (protocol: RESOLVE).
 func (s *Store) Resolve(ctx context.Context, c issuing.Claim, worker string) (issuing.Claim, error) {
 	for try := 1; ; try++ {
-		row, err := answered(ctx, s, crashpoint.Resolve, func(ctx context.Context, q *db.Queries) (db.ResolveRow, error) {
+		row, err := answered(ctx, s.conns, crashpoint.Resolve, func(ctx context.Context, q *db.Queries) (db.ResolveRow, error) {
 			return q.Resolve(ctx, db.ResolveParams{Partition: c.Partition, Epoch: c.Epoch, Worker: worker})
 		})
 		if errors.Is(err, pgx.ErrNoRows) {
@@ -88,7 +88,7 @@ func (s *Store) resolveAgain(ctx context.Context, c issuing.Claim, worker string
 // outcome of a delivery that this database has not decided: it has lost what
 // it had acknowledged. ErrFenced when the partition is no longer the claim's.
 func (s *Store) CloseGate(ctx context.Context, c issuing.Claim, offset int64, reason string) error {
-	n, err := answered(ctx, s, crashpoint.CloseGate, func(ctx context.Context, q *db.Queries) (int64, error) {
+	n, err := answered(ctx, s.conns, crashpoint.CloseGate, func(ctx context.Context, q *db.Queries) (int64, error) {
 		return q.CloseGate(ctx, db.CloseGateParams{Reason: reason, Partition: c.Partition, Epoch: c.Epoch, OffsetSeen: offset})
 	})
 	if err == nil && n == 0 {
@@ -100,7 +100,7 @@ func (s *Store) CloseGate(ctx context.Context, c issuing.Claim, offset int64, re
 // CloseGateBeyond does the same where the topics hold an event with a number that
 // this database has given to none, and reports whether that is so.
 func (s *Store) CloseGateBeyond(ctx context.Context, number int64, reason string) (bool, error) {
-	n, err := answered(ctx, s, crashpoint.CloseGateBeyond, func(ctx context.Context, q *db.Queries) (int64, error) {
+	n, err := answered(ctx, s.conns, crashpoint.CloseGateBeyond, func(ctx context.Context, q *db.Queries) (int64, error) {
 		return q.CloseGateBeyond(ctx, db.CloseGateBeyondParams{Reason: reason, Number: number})
 	})
 	return n > 0, asked(err)

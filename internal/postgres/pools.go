@@ -346,7 +346,7 @@ func (s *Store) DeleteOrphans(ctx context.Context) error {
 
 func (s *Store) deleteCodes(ctx context.Context, pool int32) error {
 	return inPieces(codesAtOnce, func() (int64, error) {
-		return answered(ctx, s, crashpoint.DeleteCodes, func(ctx context.Context, q *db.Queries) (int64, error) {
+		return answered(ctx, s.conns, crashpoint.DeleteCodes, func(ctx context.Context, q *db.Queries) (int64, error) {
 			return q.DeleteCodes(ctx, db.DeleteCodesParams{Pool: pool, AtMost: codesAtOnce})
 		})
 	})

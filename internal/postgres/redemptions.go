@@ -203,7 +203,7 @@ func (s *Store) PruneRedemptions(ctx context.Context) (n int64, err error) {
 		{crashpoint.PruneRefused, (*db.Queries).PruneRefusedRedemptions},
 	} {
 		if err := inPieces(rejectionsAtOnce, func() (int64, error) {
-			dropped, err := answered(ctx, s, drop.at, func(ctx context.Context, q *db.Queries) (int64, error) { return drop.some(q, ctx, rejectionsAtOnce) })
+			dropped, err := answered(ctx, s.conns, drop.at, func(ctx context.Context, q *db.Queries) (int64, error) { return drop.some(q, ctx, rejectionsAtOnce) })
 			n += dropped
 			return dropped, err
 		}); err != nil {

@@ -64,16 +64,6 @@ func (s *Store) importSession(ctx context.Context) (*importSession, error) {
 	return &importSession{conn: own, q: own.Reads(), lots: map[domain.Window]grown{}, rests: map[int32]grown{}}, nil
 }
 
-// inSession writes by one statement at a point, and returns what it answers.
-func inSession[T any](ctx context.Context, s *importSession, p *crashpoint.Point, ask func(q *db.Queries) (T, error)) (T, error) {
-	var answer T
-	err := s.conn.InTx(ctx, p, func(_ pgx.Tx, q *db.Queries) (err error) {
-		answer, err = ask(q)
-		return err
-	})
-	return answer, err
-}
-
 // NextImport claims the oldest import that nobody works on.
 func (s *Store) NextImport(ctx context.Context) (importing.Session, error) {
 	open, err := s.q.OpenImports(ctx)
@@ -106,7 +96,7 @@ func (s *importSession) claim(ctx context.Context, task int64, pool int32) (bool
 	if err != nil || !locked {
 		return false, err
 	}
-	row, err := inSession(ctx, s, crashpoint.ClaimImport, func(q *db.Queries) (db.ClaimImportRow, error) { return q.ClaimImport(ctx, task) })
+	row, err := answered(ctx, s.conn, crashpoint.ClaimImport, func(ctx context.Context, q *db.Queries) (db.ClaimImportRow, error) { return q.ClaimImport(ctx, task) })
 	if errors.Is(err, pgx.ErrNoRows) { // ended since we looked
 		return false, s.q.UnlockImportsOf(ctx, pool)
 	}
@@ -277,7 +267,7 @@ func (t targets) number(ctx context.Context, next func(ctx context.Context, n in
 }
 
 func (s *importSession) lotNumbers(ctx context.Context, n int32) ([]int32, error) {
-	return inSession(ctx, s, crashpoint.NumberLots, func(q *db.Queries) ([]int32, error) { return q.LotNumbers(ctx, n) })
+	return answered(ctx, s.conn, crashpoint.NumberLots, func(ctx context.Context, q *db.Queries) ([]int32, error) { return q.LotNumbers(ctx, n) })
 }
 
 // keep remembers what has become true.
@@ -379,7 +369,7 @@ func (s *importSession) Rehearse(ctx context.Context, step importing.Step, codes
 }
 
 func (s *importSession) Fail(ctx context.Context, why string) error {
-	n, err := inSession(ctx, s, crashpoint.FailImport, func(q *db.Queries) (int64, error) {
+	n, err := answered(ctx, s.conn, crashpoint.FailImport, func(ctx context.Context, q *db.Queries) (int64, error) {
 		return q.FailImport(ctx, db.FailImportParams{Task: s.job.Task, Error: why})
 	})
 	if err == nil && n == 0 {

@@ -14,7 +14,7 @@ import (
 func TestUnregisteredWrite(t *testing.T) {
 	const (
 		file       = "pools.go"
-		registered = `answered(ctx, s, crashpoint.DeleteCodes, func(ctx context.Context, q *db.Queries) (int64, error) {
+		registered = `answered(ctx, s.conns, crashpoint.DeleteCodes, func(ctx context.Context, q *db.Queries) (int64, error) {
 			return q.DeleteCodes(ctx, db.DeleteCodesParams{Pool: pool, AtMost: codesAtOnce})
 		})`
 		planted = `s.q.DeleteCodes(ctx, db.DeleteCodesParams{Pool: pool, AtMost: codesAtOnce})`

@@ -148,6 +148,11 @@ func (s *Session) Close() {
 // Reads asks over the connection, which refuses to write.
 func (s *Session) Reads() *db.Queries { return db.New(s.conn) }
 
+// One writes by one statement, in a transaction of its own.
+func (s *Session) One(ctx context.Context, p *crashpoint.Point, work func(ctx context.Context, q *db.Queries) error) error {
+	return s.InTx(ctx, p, func(tx pgx.Tx, _ *db.Queries) error { return work(ctx, db.New(&once{db: tx})) })
+}
+
 // InTx works in a transaction that may write, whose COMMIT is the point, and rolls
 // it back when work fails.
 func (s *Session) InTx(ctx context.Context, p *crashpoint.Point, work func(tx pgx.Tx, q *db.Queries) error) error {
