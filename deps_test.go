@@ -29,10 +29,10 @@ var imports = map[string][]string{
 	"internal/app": {"internal/crashpoint", "internal/consumer", "internal/customers", "internal/domain", "internal/exporting", "internal/guesses", "internal/httpapi", "internal/importing", "internal/issuing", "internal/outbox", "internal/postgres", "internal/producer", "internal/redeeming", "internal/topics", "internal/watching"},
 
 	"internal/consumer": {"internal/crashpoint", "internal/domain", "internal/issuing", "internal/producer", "internal/redeeming", "internal/topics"},
-	"internal/issuing":  {"internal/domain"},
+	"internal/issuing":  {"internal/domain", "internal/lull"},
 	"internal/domain":   {},
 	"internal/postgres": {"internal/crashpoint", "internal/customers", "internal/domain", "internal/importing", "internal/issuing", "internal/postgres/internal/conn", "internal/postgres/internal/db", "internal/redeeming", "internal/watching"},
-	"internal/producer": {"internal/crashpoint", "internal/domain", "internal/topics"},
+	"internal/producer": {"internal/crashpoint", "internal/domain", "internal/lull", "internal/topics"},
 	"internal/topics":   {"internal/crashpoint", "internal/domain"},
 
 	"internal/crashpoint": {},
@@ -41,6 +41,7 @@ var imports = map[string][]string{
 	"internal/guesses":    {"internal/domain"},
 	"internal/httpapi":    {"internal/domain", "internal/guesses"},
 	"internal/importing":  {"internal/domain"},
+	"internal/lull":       {},
 	"internal/load":       {"internal/consumer", "internal/domain", "internal/producer", "internal/tail"},
 	"internal/outbox":     {"internal/domain"},
 	"internal/redeeming":  {"internal/domain"},

@@ -13,6 +13,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"promopool/internal/domain"
+	"promopool/internal/lull"
 )
 
 const (
@@ -49,6 +50,8 @@ type Issuer struct {
 	// Budget bounds the buffers of the process, in bytes; beyond it the longest idle
 	// are handed back. To be set before partitions are opened.
 	Budget int64
+	// Yield passes the time in waits that are too short for a timer (package lull).
+	Yield func()
 
 	store   Store
 	worker  string
@@ -60,10 +63,6 @@ type Issuer struct {
 
 	clock   clock
 	touched touched
-
-	// Yield passes the time in waits that are too short for a timer. In fake time,
-	// which stands still as long as anybody runs, it has to sleep.
-	Yield func()
 
 	aside chan struct{} // holds a token per straggler at work
 
@@ -158,22 +157,13 @@ func (i *Issuer) lead(ctx context.Context) {
 	}
 }
 
-// gather lets those come that are about to: batches fetched in one request are
-// submitted at the same moment, and the first would be decided alone. A timer
-// could not wait for so little.
+// gather lets those come that are about to.
 func (i *Issuer) gather() {
-	seen := 0
-	for quiet := time.Now(); time.Since(quiet) < gathering; i.Yield() {
+	lull.Await(gathering, i.Yield, func() (int, bool) {
 		i.mu.Lock()
-		n, full := len(i.queue), i.waiting >= fullGroup
-		i.mu.Unlock()
-		if full {
-			return
-		}
-		if n != seen {
-			seen, quiet = n, time.Now()
-		}
-	}
+		defer i.mu.Unlock()
+		return len(i.queue), i.waiting >= fullGroup
+	})
 }
 
 func (i *Issuer) next() []*ticket {

@@ -12,6 +12,8 @@ import (
 	"github.com/segmentio/kafka-go/protocol"
 	produceapi "github.com/segmentio/kafka-go/protocol/produce"
 	"github.com/segmentio/kafka-go/protocol/rawproduce"
+
+	"promopool/internal/lull"
 )
 
 const (
@@ -96,19 +98,13 @@ func (p *Producer) carry() {
 	}
 }
 
-// board lets those come that are about to: batches decided in one transaction
-// are handed over at the same moment, and the first would leave alone. A timer
-// could not wait for so little.
+// board lets those come that are about to.
 func (f *ferry) board(yield func()) {
-	waiting := 0
-	for quiet := time.Now(); time.Since(quiet) < boarding; yield() {
+	lull.Await(boarding, yield, func() (int, bool) {
 		f.mu.Lock()
-		n := len(f.queue)
-		f.mu.Unlock()
-		if n != waiting {
-			waiting, quiet = n, time.Now()
-		}
-	}
+		defer f.mu.Unlock()
+		return len(f.queue), false
+	})
 }
 
 // next is what the next request takes: a partition once, since a request may

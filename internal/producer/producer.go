@@ -64,8 +64,7 @@ type Producer struct {
 	ferry    ferry
 	log      zerolog.Logger
 
-	// Yield passes the time in waits that are too short for a timer. In fake time,
-	// which stands still as long as anybody runs, it has to sleep.
+	// Yield passes the time in waits that are too short for a timer (package lull).
 	Yield func()
 
 	seconds *prometheus.HistogramVec
