@@ -93,7 +93,7 @@ func behind(t *testing.T, cell cell, forget, recall string) int {
 	known := c.number("SELECT count(*) FROM issuances")
 
 	c.Start()
-	for deadline := time.Now().Add(patience); !c.has() || c.number("SELECT count(*) FROM service WHERE gate IS NOT NULL") == 0; time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); !c.has() || !c.gateClosed(); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("%s: the gate is open; the fault has happened: %v", cell, c.has())
 		}
@@ -114,12 +114,7 @@ func behind(t *testing.T, cell cell, forget, recall string) int {
 	if issued := c.number("SELECT count(*) FROM issuances"); issued != known {
 		t.Errorf("%d codes were issued by a database that is behind", issued-known)
 	}
-	c.mu.Lock()
-	nodes := append([]*crashNode(nil), c.nodes...)
-	c.mu.Unlock()
-	for _, n := range nodes {
-		c.stop(n)
-	}
+	c.stopAll()
 	c.exec(recall)
 	c.Start()
 	c.Check()

@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -116,12 +115,7 @@ func (c *crashWorld) garbage(topic string) {
 // restart stops what runs and starts it again.
 func (c *crashWorld) restart() {
 	c.requests()
-	c.mu.Lock()
-	nodes := slices.Clone(c.nodes)
-	c.mu.Unlock()
-	for _, n := range nodes {
-		c.stop(n)
-	}
+	c.stopAll()
 	c.begin()
 }
 
@@ -150,12 +144,7 @@ func (c *crashWorld) tidy() {
 }
 
 func (c *crashWorld) restartWithoutTopic() {
-	c.mu.Lock()
-	nodes := slices.Clone(c.nodes)
-	c.mu.Unlock()
-	for _, n := range nodes {
-		c.stop(n)
-	}
+	c.stopAll()
 	if !c.has() {
 		if _, err := c.client.DeleteTopics(c.t.Context(), &kafka.DeleteTopicsRequest{Topics: []string{c.names.Notifications}}); err != nil {
 			c.t.Error(err)

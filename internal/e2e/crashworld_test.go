@@ -1,14 +1,11 @@
 package e2e
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"math/rand/v2"
-	"os"
 	"os/exec"
 	"slices"
 	"strings"
@@ -94,13 +91,6 @@ func newCrashWorld(t *testing.T, w *world, cells ...cell) *crashWorld {
 	return world
 }
 
-func ends(text string) string {
-	if len(text) > 8000 {
-		return text[:2000] + "\n…\n" + text[len(text)-6000:]
-	}
-	return text
-}
-
 // Start begins a process, with plans for what has not happened yet.
 func (c *crashWorld) Start() *crashNode {
 	c.t.Helper()
@@ -115,9 +105,7 @@ func (c *crashWorld) Start() *crashNode {
 // run starts this binary as promopool.
 func (c *crashWorld) run(args ...string) *crashNode {
 	c.t.Helper()
-	n := &crashNode{c: c, cmd: exec.Command(os.Args[0], args...), done: make(chan struct{})}
-	n.cmd.Env = append(os.Environ(), "PROMOPOOL_E2E_CHILD=1")
-	n.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	n := &crashNode{c: c, cmd: promopool(args...), done: make(chan struct{})}
 	var left plans
 	for _, cell := range c.cells {
 		if !c.over(cell) {
@@ -131,25 +119,10 @@ func (c *crashWorld) run(args ...string) *crashNode {
 		}
 		n.cmd.Env = append(n.cmd.Env, crashEnv+"="+string(text))
 	}
-	stderr, err := n.cmd.StderrPipe()
-	if err == nil {
-		err = n.cmd.Start()
-	}
-	if err != nil {
+	if err := start(n.cmd, n.done, n.hear); err != nil {
 		c.t.Error(err)
 		close(n.done)
-		return n
 	}
-	go func() {
-		defer close(n.done)
-		lines := bufio.NewScanner(stderr)
-		lines.Buffer(nil, 1<<20)
-		for lines.Scan() {
-			n.hear(lines.Bytes())
-		}
-		_, _ = io.Copy(io.Discard, stderr)
-		_ = n.cmd.Wait()
-	}()
 	return n
 }
 
@@ -251,15 +224,14 @@ func (c *crashWorld) stop(n *crashNode) {
 	}
 }
 
-// groups are the consumer groups.
-func (c *crashWorld) groups() []kafka.DescribeGroupsResponseGroup {
-	ctx, cancel := context.WithTimeout(c.t.Context(), 5*time.Second)
-	defer cancel()
-	resp, err := c.client.DescribeGroups(ctx, &kafka.DescribeGroupsRequest{GroupIDs: []string{c.names.IssuingGroup, c.names.RedeemingGroup}})
-	if err != nil {
-		return nil
+// stopAll stops what runs.
+func (c *crashWorld) stopAll() {
+	c.mu.Lock()
+	nodes := slices.Clone(c.nodes)
+	c.mu.Unlock()
+	for _, n := range nodes {
+		c.stop(n)
 	}
-	return resp.Groups
 }
 
 // awaitRest waits until nobody joins or leaves the groups, some seconds at most.

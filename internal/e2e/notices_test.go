@@ -428,9 +428,8 @@ func (n *notices) Havoc() (stop func()) {
 
 // atRest reports whether nobody joins or leaves the consumer groups.
 func (n *notices) atRest() bool {
-	groups := []string{n.names.IssuingGroup, n.names.RedeemingGroup}
-	resp, err := n.client.DescribeGroups(n.t.Context(), &kafka.DescribeGroupsRequest{GroupIDs: groups})
-	return err == nil && !slices.ContainsFunc(resp.Groups, func(g kafka.DescribeGroupsResponseGroup) bool {
+	groups := n.groups()
+	return len(groups) == 2 && !slices.ContainsFunc(groups, func(g kafka.DescribeGroupsResponseGroup) bool {
 		return g.Error != nil || g.GroupState != "Stable" || len(g.Members) != 3
 	})
 }

@@ -92,38 +92,63 @@ type node struct {
 	done chan struct{}
 }
 
+// promopool is this binary as a command, which does not outlive us.
+func promopool(args ...string) *exec.Cmd {
+	cmd := exec.Command(os.Args[0], args...)
+	cmd.Env = append(os.Environ(), "PROMOPOOL_E2E_CHILD=1")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	return cmd
+}
+
+// start starts a command, tells each line of its log, and closes done at its end.
+func start(cmd *exec.Cmd, done chan struct{}, hear func(line []byte)) error {
+	stderr, err := cmd.StderrPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		return err
+	}
+	go func() {
+		defer close(done)
+		lines := bufio.NewScanner(stderr)
+		lines.Buffer(nil, 1<<20)
+		for lines.Scan() {
+			hear(lines.Bytes())
+		}
+		_, _ = io.Copy(io.Discard, stderr)
+		_ = cmd.Wait()
+	}()
+	return nil
+}
+
+// ends are the first and the last lines of a log.
+func ends(text string) string {
+	if len(text) > 8000 {
+		return text[:2000] + "\n…\n" + text[len(text)-6000:]
+	}
+	return text
+}
+
 // Serve starts a process and waits until it serves.
 func (w *world) Serve() *node {
 	w.t.Helper()
 	n := &node{w: w, log: &bytes.Buffer{}, done: make(chan struct{})}
-	n.cmd = exec.Command(os.Args[0], "serve", "--kafka", w.kafka, "--database-url", w.database, "--topic-prefix", w.prefix, "--http-addr", "127.0.0.1:0")
-	n.cmd.Env = append(os.Environ(), "PROMOPOOL_E2E_CHILD=1")
-	n.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	stderr, err := n.cmd.StderrPipe()
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	if err := n.cmd.Start(); err != nil {
-		w.t.Fatal(err)
-	}
+	n.cmd = promopool("serve", "--kafka", w.kafka, "--database-url", w.database, "--topic-prefix", w.prefix, "--http-addr", "127.0.0.1:0")
 	serving := make(chan string, 1)
 	var mu sync.Mutex
-	go func() {
-		lines := bufio.NewScanner(stderr)
-		lines.Buffer(nil, 1<<20)
-		for lines.Scan() {
-			mu.Lock()
-			n.log.WriteString(lines.Text() + "\n")
-			mu.Unlock()
-			var l struct{ Message, HTTP string }
-			if json.Unmarshal(lines.Bytes(), &l) == nil && l.Message == "serving" {
-				serving <- l.HTTP
-			}
+	if err := start(n.cmd, n.done, func(line []byte) {
+		mu.Lock()
+		n.log.Write(line)
+		n.log.WriteByte('\n')
+		mu.Unlock()
+		var l struct{ Message, HTTP string }
+		if json.Unmarshal(line, &l) == nil && l.Message == "serving" {
+			serving <- l.HTTP
 		}
-		_, _ = io.Copy(io.Discard, stderr)
-		_ = n.cmd.Wait()
-		close(n.done)
-	}()
+	}); err != nil {
+		w.t.Fatal(err)
+	}
 	w.t.Cleanup(func() {
 		if text := n.get("/metrics"); strings.Contains(text, "c0de-") {
 			w.t.Error("a code is in the metrics")
@@ -135,11 +160,7 @@ func (w *world) Serve() *node {
 			w.t.Errorf("a code is in the log: %.100s", n.log.String()[i:])
 		}
 		if w.t.Failed() {
-			text := n.log.String()
-			if len(text) > 6000 {
-				text = text[:2000] + "\n…\n" + text[len(text)-4000:]
-			}
-			w.t.Logf("log of process %d:\n%s", n.cmd.Process.Pid, text)
+			w.t.Logf("log of process %d:\n%s", n.cmd.Process.Pid, ends(n.log.String()))
 		}
 	})
 	select {
@@ -205,6 +226,17 @@ func (n *node) get(path string) string {
 	defer resp.Body.Close()
 	text, _ := io.ReadAll(resp.Body)
 	return string(text)
+}
+
+// groups are the consumer groups, both, or nothing when Kafka does not say.
+func (w *world) groups() []kafka.DescribeGroupsResponseGroup {
+	ctx, cancel := context.WithTimeout(w.t.Context(), 5*time.Second)
+	defer cancel()
+	resp, err := w.client.DescribeGroups(ctx, &kafka.DescribeGroupsRequest{GroupIDs: []string{w.names.IssuingGroup, w.names.RedeemingGroup}})
+	if err != nil {
+		return nil
+	}
+	return resp.Groups
 }
 
 // RemakeTopic deletes a topic and makes it anew.
