@@ -201,6 +201,9 @@ func (c *checker) reject(s *session, number int, r domain.Rejection, b batchRow)
 		}
 		return
 	}
+	if s.looked == 0 && r.Reason != domain.RequestConflict && r.Reason != domain.Poison {
+		c.fail(5, "delivery %d/%d is rejected as %s from memory: without a look under the locks that make it true", number, r.Offset, r.Reason)
+	}
 	have, ok := c.issues[domain.Key{Pool: pool.Key, RequestID: d.RequestID}]
 	if ok && have.customer == d.CustomerID && have.when <= s.looked {
 		c.fail(5, "delivery %d/%d is rejected as %s, though request %s has its code", number, r.Offset, r.Reason, d.RequestID)
