@@ -1,9 +1,11 @@
 package consumer
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -100,6 +102,8 @@ func (s *sharing) depart() []*seat {
 		}
 	}
 	s.waiting = nil
+	// What a request asks for shall not depend on who came first by microseconds.
+	slices.SortFunc(all, func(a, b *seat) int { return cmp.Compare(a.part.partition, b.part.partition) })
 	return all
 }
 

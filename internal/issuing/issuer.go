@@ -1,10 +1,12 @@
 package issuing
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -115,12 +117,12 @@ func (i *Issuer) submit(ctx context.Context, t *ticket) error {
 	i.queue = append(i.queue, t)
 	i.waiting += len(t.requests)
 	if i.running == 0 || i.waiting >= spread {
-		i.begin(ctx)
+		i.begin()
 	} else {
 		time.AfterFunc(patience, func() {
 			i.mu.Lock()
 			defer i.mu.Unlock()
-			i.begin(ctx)
+			i.begin()
 		})
 	}
 	i.mu.Unlock()
@@ -138,10 +140,10 @@ func (i *Issuer) submit(ctx context.Context, t *ticket) error {
 
 // begin starts a further transaction if there is something for it and a slot.
 // The caller holds mu.
-func (i *Issuer) begin(ctx context.Context) {
+func (i *Issuer) begin() {
 	if i.running < slots && len(i.queue) > 0 {
 		i.running++
-		go i.lead(ctx)
+		go i.lead(context.Background())
 	}
 }
 
@@ -181,6 +183,8 @@ func (i *Issuer) next() []*ticket {
 	i.waiting -= requests
 	group := i.queue[:n:n]
 	i.queue = append([]*ticket(nil), i.queue[n:]...)
+	// What a group does shall not depend on who came first by microseconds.
+	slices.SortStableFunc(group, func(a, b *ticket) int { return cmp.Compare(a.p.claim.Number, b.p.claim.Number) })
 	return group
 }
 

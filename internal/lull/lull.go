@@ -11,7 +11,8 @@ import "time"
 // has to sleep.
 func Await(long time.Duration, pass func(), waiting func() (n int, enough bool)) {
 	seen := 0
-	for quiet := time.Now(); time.Since(quiet) < long; pass() {
+	for quiet := time.Now(); time.Since(quiet) < long; {
+		pass() // first, so that those are counted who come at the same moment
 		n, enough := waiting()
 		if enough {
 			return

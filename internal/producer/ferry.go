@@ -2,9 +2,11 @@ package producer
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -120,6 +122,10 @@ func (f *ferry) next() []*parcel {
 		topic     string
 		partition int32
 	}
+	// What a request holds shall not depend on who came first by microseconds.
+	slices.SortStableFunc(f.queue, func(a, b *parcel) int {
+		return cmp.Or(cmp.Compare(a.topic, b.topic), cmp.Compare(a.partition, b.partition))
+	})
 	taken := map[place]bool{}
 	var load, left []*parcel
 	size := 0

@@ -1,6 +1,7 @@
 package simulation
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -121,7 +122,7 @@ func (w *world) freezeBackend() {
 	if len(all) == 0 {
 		return
 	}
-	slices.SortFunc(all, func(a, b *session) int { return a.no - b.no })
+	slices.SortFunc(all, func(a, b *session) int { return cmp.Or(cmp.Compare(a.name, b.name), a.no-b.no) })
 	s := all[w.rng.IntN(len(all))]
 	if !s.frozen {
 		s.frozen, s.thaws = true, w.soon()

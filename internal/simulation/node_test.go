@@ -46,11 +46,10 @@ func (w *world) newNode(name string) *node {
 	n.store = &store{db: w.db, call: n.call}
 	client := &kafka.Client{Addr: kafka.TCP("simulation"), Transport: &transport{log: w.log, call: n.network, some: w.some}}
 	reg := prometheus.NewRegistry()
-	yield := func() { pauseBriefly() }
 	n.issuer = issuing.New(n.store, name, reg, zerolog.Nop())
-	n.issuer.Yield = yield
+	n.issuer.Yield = pauseBriefly
 	p := producer.New(client, nil, zerolog.Nop(), reg)
-	p.Yield = yield
+	p.Yield = func() { time.Sleep(50*time.Microsecond + 17*time.Nanosecond) }
 	topic := func(name string) topics.Topic {
 		return topics.Topic{Name: name, Partitions: w.partitions, ID: w.log.topics[name].id, Stream: stream}
 	}

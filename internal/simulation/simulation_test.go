@@ -26,6 +26,7 @@ var (
 	length    = flag.Int("run-events", 4000, "events of one run, before it heals")
 	duration  = flag.Duration("duration", 0, "how long a campaign goes on at least, beside its events")
 	lines     = flag.Int("trace", 80, "events told of a failure")
+	replays   = flag.Uint64("replays", 6, "seeds that TestReplay runs twice")
 )
 
 // report is what one run has come to.
@@ -148,16 +149,20 @@ func TestSimulation(t *testing.T) {
 
 // TestReplay: a seed is all that a run depends on.
 func TestReplay(t *testing.T) {
-	for seed := uint64(1); seed <= 6; seed++ {
-		a, b := simulate(t, seed, 3000, Bugs{}), simulate(t, seed, 3000, Bugs{})
-		if a.hash != b.hash {
+	for seed := *firstSeed; seed < *firstSeed+*replays; seed++ {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			t.Parallel() // so that others disturb the order in which goroutines run
+			a, b := simulate(t, seed, 3000, Bugs{}), simulate(t, seed, 3000, Bugs{})
+			if a.hash == b.hash {
+				return
+			}
 			for i := range a.trace {
 				if i >= len(b.trace) || a.trace[i] != b.trace[i] {
-					t.Errorf("seed %d differs:\n%s\n%s", seed, a.trace[i], b.trace[min(i, len(b.trace)-1)])
+					t.Errorf("they differ:\n%s\n%s", a.trace[i], b.trace[min(i, len(b.trace)-1)])
 					break
 				}
 			}
-			t.Fatalf("seed %d: two runs have hashes %x and %x after %d and %d events", seed, a.hash, b.hash, a.events, b.events)
-		}
+			t.Fatalf("two runs have hashes %x and %x after %d and %d events", a.hash, b.hash, a.events, b.events)
+		})
 	}
 }

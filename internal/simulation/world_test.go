@@ -40,8 +40,10 @@ type world struct {
 	appended int
 }
 
-// pauseBriefly is a wait that is too short for a timer, in fake time.
-func pauseBriefly() { time.Sleep(50 * time.Microsecond) }
+// pauseBriefly is a wait that is too short for a timer, in fake time. It is no part
+// of the times that others wait, so that who comes and who looks never do so at one
+// moment, in an order that no seed tells.
+func pauseBriefly() { time.Sleep(50*time.Microsecond + 13*time.Nanosecond) }
 
 // some says how many of n batches a Fetch brings.
 func (w *world) some(n int) int { return 1 + w.rng.IntN(n) }
