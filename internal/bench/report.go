@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"slices"
 	"text/tabwriter"
 )
 
@@ -173,9 +172,7 @@ func spread(rounds []Round, f func(*Round) float64) Spread {
 	for i := range rounds {
 		values[i] = f(&rounds[i])
 	}
-	slices.Sort(values)
-	n := len(values)
-	return Spread{Median: (values[(n-1)/2] + values[n/2]) / 2, Least: values[0], Most: values[n-1]}
+	return spreadOf(values)
 }
 
 // WriteJSON writes the report for programs.
