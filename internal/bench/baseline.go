@@ -24,21 +24,32 @@ type variant struct {
 	random bool
 	// batch is how many messages share a write and a commit to Kafka.
 	batch int
+	// together takes the codes of a batch in one statement.
+	together bool
+	codes    int64
 }
 
 var (
-	plain = variant{name: "c", table: "baseline", batch: 1, take: `
+	plain = variant{name: "c", table: "baseline", codes: baselineCodes, batch: 1, take: `
 		UPDATE baseline SET issued_at = now(), request_id = $2, customer_id = $3
 		 WHERE id = (SELECT id FROM baseline WHERE pool = $1 AND issued_at IS NULL
 		              ORDER BY id FOR UPDATE SKIP LOCKED LIMIT 1) RETURNING code`}
-	tuned = variant{name: "c'", table: "baseline_tuned", random: true, batch: 100, take: `
+	tuned = variant{name: "c'", table: "baseline_tuned", codes: baselineCodes, random: true, batch: 100, take: `
 		UPDATE baseline_tuned SET issued_at = now(), request_id = $2, customer_id = $3
 		 WHERE id = (SELECT id FROM baseline_tuned WHERE pool = $1 AND issued_at IS NULL AND id >= $4
 		              ORDER BY id FOR UPDATE SKIP LOCKED LIMIT 1) RETURNING code`}
+	batched = variant{name: "c''", table: "baseline_batched", codes: batchedCodes, random: true, batch: 500, together: true, take: `
+		WITH free AS (SELECT id, row_number() OVER () AS n FROM (
+		       SELECT id FROM baseline_batched WHERE pool = $1 AND issued_at IS NULL AND id >= $4
+		        ORDER BY id FOR UPDATE SKIP LOCKED LIMIT cardinality($2::text[])) f)
+		UPDATE baseline_batched b SET issued_at = now(), request_id = a.request_id, customer_id = a.customer_id
+		  FROM unnest($2::text[], $3::text[]) WITH ORDINALITY a(request_id, customer_id, n) JOIN free USING (n)
+		 WHERE b.id = free.id RETURNING a.n, b.code`}
 )
 
 const (
 	baselineCodes = 300_000
+	batchedCodes  = 3_000_000
 	// settling and window are what a baseline runs before and while it is
 	// measured: it is slow, but steady.
 	settling    = 700 * time.Millisecond
@@ -47,7 +58,7 @@ const (
 )
 
 func (w *world) fillBaselines(ctx context.Context, pool int32) error {
-	for _, v := range []variant{plain, tuned} {
+	for _, v := range []variant{plain, tuned, batched} {
 		if !w.wants(v.name) {
 			continue
 		}
@@ -55,7 +66,7 @@ func (w *world) fillBaselines(ctx context.Context, pool int32) error {
 			// By id through a hash index: through an ordered one the planner would
 			// also look for the first free code, past all those that are not.
 			`CREATE TABLE %[1]s (id bigint NOT NULL, pool int NOT NULL, code text NOT NULL, issued_at timestamptz, request_id text, customer_id text)`,
-			fmt.Sprintf(`INSERT INTO %%[1]s SELECT n, %d, 'BASE-' || n, NULL, NULL, NULL FROM generate_series(1, %d) n`, pool, baselineCodes),
+			fmt.Sprintf(`INSERT INTO %%[1]s SELECT n, %d, 'BASE-' || n, NULL, NULL, NULL FROM generate_series(1, %d) n`, pool, v.codes),
 			`CREATE INDEX %[1]s_free ON %[1]s (pool, id) WHERE issued_at IS NULL`,
 			`CREATE INDEX ON %[1]s USING hash (id)`,
 			`VACUUM ANALYZE %[1]s`,
@@ -73,7 +84,7 @@ func (w *world) chooseWorkers(ctx context.Context, s *Settings) error {
 	for _, choice := range []struct {
 		v       variant
 		workers *int
-	}{{plain, &w.settings.Workers}, {tuned, &w.settings.TunedWorkers}} {
+	}{{plain, &w.settings.Workers}, {tuned, &w.settings.TunedWorkers}, {batched, &w.settings.BatchedWorkers}} {
 		if !w.wants(choice.v.name) {
 			continue
 		}
@@ -83,13 +94,13 @@ func (w *world) chooseWorkers(ctx context.Context, s *Settings) error {
 			if err != nil {
 				return fmt.Errorf("(%s) with %d workers: %w", choice.v.name, n, err)
 			}
-			w.say("  %-2s %v, with %d workers", choice.v.name, rate, n)
+			w.say("  %-3s %v, with %d workers", choice.v.name, rate, n)
 			if rate.PerSecond > best {
 				best, *choice.workers = rate.PerSecond, n
 			}
 		}
 	}
-	s.Workers, s.TunedWorkers = w.settings.Workers, w.settings.TunedWorkers
+	s.Workers, s.TunedWorkers, s.BatchedWorkers = w.settings.Workers, w.settings.TunedWorkers, w.settings.BatchedWorkers
 	return nil
 }
 
@@ -113,7 +124,7 @@ func (w *world) baseline(ctx context.Context, v variant, workers int, window tim
 	defer transport.CloseIdleConnections()
 	out := &kafka.Writer{
 		Addr: kafka.TCP(w.brokers...), Topic: w.scratch.RedemptionOutcomes, Transport: transport,
-		Balancer: &kafka.Hash{}, RequiredAcks: kafka.RequireAll, BatchTimeout: time.Millisecond,
+		Balancer: &kafka.Hash{}, RequiredAcks: kafka.RequireAll, BatchTimeout: time.Millisecond, BatchSize: v.batch,
 	}
 	defer out.Close() //nolint:errcheck // every write was waited for
 	ends, err := w.ends(ctx, w.scratch.RedemptionOutcomes)
@@ -172,11 +183,9 @@ func (v variant) work(ctx context.Context, in *kafka.Reader, out *kafka.Writer, 
 			}
 			messages = append(messages, next)
 		}
-		answers := make([]kafka.Message, len(messages))
-		for i := range messages {
-			if answers[i], err = v.answer(ctx, pool, &messages[i]); err != nil {
-				return err
-			}
+		answers, err := v.answers(ctx, pool, messages)
+		if err != nil {
+			return err
 		}
 		if err := out.WriteMessages(ctx, answers...); err != nil {
 			return err
@@ -189,33 +198,90 @@ func (v variant) work(ctx context.Context, in *kafka.Reader, out *kafka.Writer, 
 	}
 }
 
-func (v variant) answer(ctx context.Context, pool *pgxpool.Pool, m *kafka.Message) (kafka.Message, error) {
-	var request struct {
-		RequestID  string          `json:"request_id"`
-		PoolID     string          `json:"pool_id"`
-		CustomerID string          `json:"customer_id"`
-		Context    json.RawMessage `json:"context"`
+// wish is a request as the baselines see it.
+type wish struct {
+	RequestID  string          `json:"request_id"`
+	PoolID     string          `json:"pool_id"`
+	CustomerID string          `json:"customer_id"`
+	Context    json.RawMessage `json:"context"`
+}
+
+func (v variant) answers(ctx context.Context, pool *pgxpool.Pool, messages []kafka.Message) ([]kafka.Message, error) {
+	wishes := make([]wish, len(messages))
+	for i := range messages {
+		if err := json.Unmarshal(messages[i].Value, &wishes[i]); err != nil {
+			return nil, err
+		}
 	}
-	if err := json.Unmarshal(m.Value, &request); err != nil {
-		return kafka.Message{}, err
-	}
-	const key = 1 // of the pool, which a real one would have to look up
-	args := []any{key, request.RequestID, request.CustomerID}
-	if v.random {
-		args = append(args, 1+rand.Int64N(baselineCodes))
-	}
-	var code string
-	err := pool.QueryRow(ctx, v.take, args...).Scan(&code)
-	if errors.Is(err, pgx.ErrNoRows) && v.random {
-		args[3] = int64(0)
-		err = pool.QueryRow(ctx, v.take, args...).Scan(&code)
-	}
+	codes, err := v.obtain(ctx, pool, wishes)
 	if err != nil {
-		return kafka.Message{}, fmt.Errorf("take a code: %w", err)
+		return nil, fmt.Errorf("take a code: %w", err)
 	}
-	value, err := json.Marshal(map[string]any{
-		"request_id": request.RequestID, "pool_id": request.PoolID, "customer_id": request.CustomerID,
-		"code": code, "issued_at": time.Now(), "context": request.Context,
-	})
-	return kafka.Message{Key: m.Key, Value: value, Headers: m.Headers}, err
+	answers := make([]kafka.Message, len(messages))
+	for i, r := range wishes {
+		value, err := json.Marshal(map[string]any{
+			"request_id": r.RequestID, "pool_id": r.PoolID, "customer_id": r.CustomerID,
+			"code": codes[i], "issued_at": time.Now(), "context": r.Context,
+		})
+		if err != nil {
+			return nil, err
+		}
+		answers[i] = kafka.Message{Key: messages[i].Key, Value: value, Headers: messages[i].Headers}
+	}
+	return answers, nil
+}
+
+// key is that of the pool, which a real consumer would have to look up.
+const key = 1
+
+func (v variant) obtain(ctx context.Context, pool *pgxpool.Pool, wishes []wish) ([]string, error) {
+	if v.together {
+		return v.obtainTogether(ctx, pool, wishes)
+	}
+	codes := make([]string, len(wishes))
+	for i, r := range wishes {
+		args := []any{key, r.RequestID, r.CustomerID}
+		if v.random {
+			args = append(args, 1+rand.Int64N(v.codes))
+		}
+		err := pool.QueryRow(ctx, v.take, args...).Scan(&codes[i])
+		if errors.Is(err, pgx.ErrNoRows) && v.random {
+			args[3] = int64(0)
+			err = pool.QueryRow(ctx, v.take, args...).Scan(&codes[i])
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	return codes, nil
+}
+
+func (v variant) obtainTogether(ctx context.Context, pool *pgxpool.Pool, wishes []wish) ([]string, error) {
+	codes := make([]string, 0, len(wishes))
+	for from := 1 + rand.Int64N(v.codes); len(codes) < len(wishes); from = 0 {
+		left := wishes[len(codes):]
+		requests, customers := make([]string, len(left)), make([]string, len(left))
+		for i, r := range left {
+			requests[i], customers[i] = r.RequestID, r.CustomerID
+		}
+		rows, err := pool.Query(ctx, v.take, key, requests, customers, from)
+		if err != nil {
+			return nil, err
+		}
+		got := make([]string, len(left))
+		var n, some int
+		var code string
+		if _, err := pgx.ForEachRow(rows, []any{&n, &code}, func() error {
+			got[n-1] = code
+			some++
+			return nil
+		}); err != nil {
+			return nil, err
+		}
+		if some == 0 && from == 0 {
+			return nil, pgx.ErrNoRows
+		}
+		codes = append(codes, got[:some]...)
+	}
+	return codes, nil
 }

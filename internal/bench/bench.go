@@ -1,7 +1,7 @@
 // Package bench measures issuing, beside what bounds it and beside what it
 // replaces: the same events passed from topic to topic with no database (a),
 // the same issuances inserted with no Kafka (b), the consumer that everybody
-// writes (c, and tuned c′), and the service itself as a child process (d). All
+// writes (c, tuned c′, and in batches c″), and the service itself as a child process (d). All
 // are measured in the same run, on the same Kafka and PostgreSQL, in
 // interleaved rounds, so that a machine that drifts drifts for all of them.
 //
@@ -50,7 +50,7 @@ type Config struct {
 	// partition, as a producer's linger.ms. Shorter: more and smaller produce
 	// requests, whose cost is then measured.
 	Linger time.Duration
-	// Only are the measures wanted, of a, b, c, c', d and latency. Empty: all.
+	// Only are the measures wanted, of a, b, c, c', c'', d and latency. Empty: all.
 	Only []string
 	// MetricsDir keeps what the service says of itself after each round. Empty:
 	// nowhere.
@@ -144,6 +144,9 @@ func (w *world) round(ctx context.Context, r *Round, base []int64) error {
 		{"c", &r.C, func(ctx context.Context) (Rate, error) { return w.baseline(ctx, plain, w.settings.Workers, window) }},
 		{"c'", &r.Tuned, func(ctx context.Context) (Rate, error) {
 			return w.baseline(ctx, tuned, w.settings.TunedWorkers, window)
+		}},
+		{"c''", &r.Batched, func(ctx context.Context) (Rate, error) {
+			return w.baseline(ctx, batched, w.settings.BatchedWorkers, window)
 		}},
 	}
 	for _, s := range steps {

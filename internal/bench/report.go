@@ -9,20 +9,21 @@ import (
 
 // Settings are what the figures were measured with.
 type Settings struct {
-	Kafka        string  `json:"kafka"`
-	PostgreSQL   string  `json:"postgresql"`
-	Go           string  `json:"go"`
-	System       string  `json:"system"`
-	Cores        int     `json:"cores"`
-	Partitions   int     `json:"partitions"`
-	Requests     int     `json:"requests"` // of a round's backlog
-	EventBytes   int     `json:"event_bytes"`
-	Headers      int     `json:"event_headers"`
-	BatchBytes   int     `json:"request_batch_bytes"`
-	FetchBytes   int     `json:"fetch_bytes"`
-	LingerMS     float64 `json:"load_linger_ms"`
-	Workers      int     `json:"baseline_workers"`
-	TunedWorkers int     `json:"tuned_baseline_workers"`
+	Kafka          string  `json:"kafka"`
+	PostgreSQL     string  `json:"postgresql"`
+	Go             string  `json:"go"`
+	System         string  `json:"system"`
+	Cores          int     `json:"cores"`
+	Partitions     int     `json:"partitions"`
+	Requests       int     `json:"requests"` // of a round's backlog
+	EventBytes     int     `json:"event_bytes"`
+	Headers        int     `json:"event_headers"`
+	BatchBytes     int     `json:"request_batch_bytes"`
+	FetchBytes     int     `json:"fetch_bytes"`
+	LingerMS       float64 `json:"load_linger_ms"`
+	Workers        int     `json:"baseline_workers"`
+	TunedWorkers   int     `json:"tuned_baseline_workers"`
+	BatchedWorkers int     `json:"batched_baseline_workers"`
 }
 
 // Rate is how many requests a second a measure did, and what each cost.
@@ -37,14 +38,15 @@ func (r Rate) String() string {
 
 // Round is what one round measured.
 type Round struct {
-	A     Rate    `json:"topic_to_topic"`
-	B     Rate    `json:"commit_only"`
-	C     Rate    `json:"baseline"`
-	Tuned Rate    `json:"tuned_baseline"`
-	D     Rate    `json:"promopool"`
-	Tenth Latency `json:"latency_at_tenth"`
-	Half  Latency `json:"latency_at_half"`
-	Full  Latency `json:"latency_at_full"`
+	A       Rate    `json:"topic_to_topic"`
+	B       Rate    `json:"commit_only"`
+	C       Rate    `json:"baseline"`
+	Tuned   Rate    `json:"tuned_baseline"`
+	Batched Rate    `json:"batched_baseline"`
+	D       Rate    `json:"promopool"`
+	Tenth   Latency `json:"latency_at_tenth"`
+	Half    Latency `json:"latency_at_half"`
+	Full    Latency `json:"latency_at_full"`
 	// Others is the part of the machine's CPU that other processes took.
 	Others float64 `json:"cpu_taken_by_others"`
 }
@@ -90,10 +92,12 @@ type Summary struct {
 	Bound      Spread                   `json:"bound"`
 	C          RateSpread               `json:"baseline"`
 	Tuned      RateSpread               `json:"tuned_baseline"`
+	Batched    RateSpread               `json:"batched_baseline"`
 	D          RateSpread               `json:"promopool"`
 	OfBound    Spread                   `json:"promopool_to_bound"`
 	OfBaseline Spread                   `json:"promopool_to_baseline"`
 	OfTuned    Spread                   `json:"promopool_to_tuned_baseline"`
+	OfBatched  Spread                   `json:"promopool_to_batched_baseline"`
 	Others     Spread                   `json:"cpu_taken_by_others"`
 	Latency    map[string]LatencySpread `json:"latency"`
 }
@@ -141,10 +145,12 @@ func (r *Report) summarise() {
 		Bound:      over((*Round).bound),
 		C:          rate(func(r *Round) *Rate { return &r.C }),
 		Tuned:      rate(func(r *Round) *Rate { return &r.Tuned }),
+		Batched:    rate(func(r *Round) *Rate { return &r.Batched }),
 		D:          rate(func(r *Round) *Rate { return &r.D }),
 		OfBound:    over(func(r *Round) float64 { return ratio(r.D.PerSecond, r.bound()) }),
 		OfBaseline: over(func(r *Round) float64 { return ratio(r.D.PerSecond, r.C.PerSecond) }),
 		OfTuned:    over(func(r *Round) float64 { return ratio(r.D.PerSecond, r.Tuned.PerSecond) }),
+		OfBatched:  over(func(r *Round) float64 { return ratio(r.D.PerSecond, r.Batched.PerSecond) }),
 		Others:     over(func(r *Round) float64 { return r.Others }),
 		Latency:    map[string]LatencySpread{},
 	}
@@ -201,6 +207,7 @@ func (r *Report) WriteTable(out io.Writer) error {
 		{"", "both, one after the other: 1/(1/a + 1/b)", RateSpread{PerSecond: m.Bound}},
 		{"c", fmt.Sprintf("UPDATE … SKIP LOCKED a message, %d workers", s.Workers), m.C},
 		{"c'", fmt.Sprintf("the same tuned, %d workers", s.TunedWorkers), m.Tuned},
+		{"c''", fmt.Sprintf("tuned, and 500 codes a statement, %d workers", s.BatchedWorkers), m.Batched},
 		{"d", "promopool", m.D},
 	} {
 		if row.r.PerSecond.Median == 0 {
@@ -216,7 +223,7 @@ func (r *Report) WriteTable(out io.Writer) error {
 	for _, row := range []struct {
 		what string
 		s    Spread
-	}{{"d / bound", m.OfBound}, {"d / c", m.OfBaseline}, {"d / c'", m.OfTuned}} {
+	}{{"d / bound", m.OfBound}, {"d / c", m.OfBaseline}, {"d / c'", m.OfTuned}, {"d / c''", m.OfBatched}} {
 		if row.s.Median > 0 {
 			fmt.Fprintf(t, "\t%s\t%.2f\t%.2f … %.2f\t\n", row.what, row.s.Median, row.s.Least, row.s.Most)
 		}
