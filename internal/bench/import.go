@@ -97,7 +97,7 @@ func (i *importRound) copyPlainly(ctx context.Context, f *Figures) error {
 	if _, err := i.file.Seek(0, io.SeekStart); err != nil {
 		return err
 	}
-	began := time.Now()
+	began, before := time.Now(), spend(0)
 	done, err := db.PgConn().CopyFrom(ctx, &copyRows{lines: bufio.NewReaderSize(i.file, 1<<20)}, "COPY plain (pool, lot, seq, code) FROM STDIN")
 	if err != nil {
 		return fmt.Errorf("copy: %w", err)
@@ -107,7 +107,7 @@ func (i *importRound) copyPlainly(ctx context.Context, f *Figures) error {
 	}
 	i.copied = float64(i.codes) / time.Since(began).Seconds()
 	f.add("copy", "rows/s", i.copied)
-	i.say("  copy   %9.0f rows/s", i.copied)
+	i.say("  copy   %v", Rate{i.copied, spend(0).since(before).per(float64(i.codes))})
 	_, err = db.Exec(ctx, "DROP TABLE plain")
 	return err
 }
@@ -147,7 +147,7 @@ func (i *importRound) importCodes(ctx context.Context, f *Figures) error {
 		return err
 	}
 	if err := i.with(ctx, func(s *served, base string) error {
-		if err := i.upload(ctx, f, base); err != nil {
+		if err := i.upload(ctx, f, s.process.Pid(), base); err != nil {
 			return err
 		}
 		peak, err := peakMemory(s.process.Pid())
@@ -159,7 +159,7 @@ func (i *importRound) importCodes(ctx context.Context, f *Figures) error {
 	return i.empty(ctx)
 }
 
-func (i *importRound) upload(ctx context.Context, f *Figures, base string) error {
+func (i *importRound) upload(ctx context.Context, f *Figures, service int, base string) error {
 	if _, err := i.file.Seek(0, io.SeekStart); err != nil {
 		return err
 	}
@@ -174,7 +174,7 @@ func (i *importRound) upload(ctx context.Context, f *Figures, base string) error
 	req.ContentLength = size.Size()
 	req.Header.Set("Content-Type", "text/csv")
 	var first, ended, through time.Time
-	began := time.Now()
+	began, before := time.Now(), spend(service)
 	both, ctx := errgroup.WithContext(ctx)
 	both.Go(func() (err error) {
 		first, err = i.firstCode(ctx, i.pool)
@@ -197,7 +197,8 @@ func (i *importRound) upload(ctx context.Context, f *Figures, base string) error
 	f.add("import, upload included", "rows/s", i.imported)
 	f.add("upload", "s", through.Sub(began).Seconds())
 	f.add("first code issued, from the start of the upload", "s", first.Sub(began).Seconds())
-	i.say("  import %9.0f rows/s, upload %.2f s, first code after %.2f s", i.imported, through.Sub(began).Seconds(), first.Sub(began).Seconds())
+	i.say("  import %v", Rate{i.imported, spend(service).since(before).per(float64(i.codes))})
+	i.say("         upload %.2f s, first code after %.2f s", through.Sub(began).Seconds(), first.Sub(began).Seconds())
 	return nil
 }
 

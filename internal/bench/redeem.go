@@ -69,40 +69,43 @@ func (r *redeemer) round(ctx context.Context, f *Figures) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(r.with(ctx, func(_ *served, base string) error {
+	return errors.Join(r.with(ctx, func(s *served, base string) error {
+		before := spend(s.process.Pid())
 		m, err := r.watch(ctx, r.names.RedemptionOutcomes, sum(ends), int64(half), nil)
 		if err != nil {
 			return err
 		}
-		drained := m.steady()
-		f.add("issued, over Kafka", "/s", issuing)
-		f.add("redeemed, over Kafka", "/s", drained)
-		f.add("redeemed over Kafka, of issued", "", drained/issuing)
-		r.say("  over Kafka %.0f/s, issuing %.0f/s", drained, issuing)
-		return r.overHTTP(ctx, f, base, codes[half:most], codes[most:])
+		drained := Rate{m.steady(), spend(s.process.Pid()).since(before).per(m.total())}
+		f.add("issued, over Kafka", "/s", issuing.PerSecond)
+		f.add("redeemed, over Kafka", "/s", drained.PerSecond)
+		f.add("redeemed over Kafka, of issued", "", drained.PerSecond/issuing.PerSecond)
+		r.say("  issued   over Kafka %v", issuing)
+		r.say("  redeemed over Kafka %v", drained)
+		return r.overHTTP(ctx, f, s.process.Pid(), base, codes[half:most], codes[most:])
 	}), r.verify(ctx, half))
 }
 
 // issue has the service issue a backlog, and returns at what rate.
-func (r *redeemer) issue(ctx context.Context) (rate float64, _ error) {
+func (r *redeemer) issue(ctx context.Context) (rate Rate, _ error) {
 	if _, err := r.backlog(ctx, r.Requests); err != nil {
-		return 0, err
+		return rate, err
 	}
 	if err := r.ensure(ctx, r.Requests); err != nil {
-		return 0, err
+		return rate, err
 	}
 	if err := r.settle(ctx); err != nil {
-		return 0, err
+		return rate, err
 	}
 	ends, err := r.ends(ctx, r.names.Outcomes)
 	if err != nil {
-		return 0, err
+		return rate, err
 	}
-	err = r.with(ctx, func(*served, string) error {
+	err = r.with(ctx, func(s *served, _ string) error {
+		before := spend(s.process.Pid())
 		m, err := r.watch(ctx, r.names.Outcomes, sum(ends), int64(r.Requests), nil)
 		if err == nil {
 			r.took(r.Requests)
-			rate = m.steady()
+			rate = Rate{m.steady(), spend(s.process.Pid()).since(before).per(m.total())}
 		}
 		return err
 	})

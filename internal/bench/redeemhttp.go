@@ -21,14 +21,15 @@ import (
 const openFor = 6 * time.Second
 
 // overHTTP redeems codes as fast as it goes, and then others at half of that rate.
-func (r *redeemer) overHTTP(ctx context.Context, f *Figures, base string, fast, steady []given) error {
+func (r *redeemer) overHTTP(ctx context.Context, f *Figures, service int, base string, fast, steady []given) error {
 	addr := strings.TrimPrefix(base, "http://")
-	m := &meter{}
+	m, before := &meter{}, spend(service)
 	err := r.redeemAll(ctx, addr, fast, func(int) {}, func(int, time.Time) { m.note(1) })
 	if err != nil {
 		return fmt.Errorf("as fast as it goes: %w", err)
 	}
 	rate := m.steady()
+	r.say("  redeemed over HTTP  %v", Rate{rate, spend(service).since(before).per(m.total())})
 	half := rate / 2
 	steady = steady[:min(len(steady), int(half*openFor.Seconds()))]
 	var mu sync.Mutex
@@ -49,7 +50,7 @@ func (r *redeemer) overHTTP(ctx context.Context, f *Figures, base string, fast, 
 	f.add("redeemed, over HTTP", "/s", rate)
 	f.add("p50 at half of it", "ms", l.P50)
 	f.add("p99 at half of it", "ms", l.P99)
-	r.say("  over HTTP %.0f/s; at half of it p50 %.1f ms, p99 %.1f ms", rate, l.P50, l.P99)
+	r.say("           at half of it p50 %.1f ms, p99 %.1f ms", l.P50, l.P99)
 	return nil
 }
 
