@@ -15,10 +15,10 @@ import (
 const (
 	// slots is how many transactions run at a time. More only wait for the same
 	// disk, and take connections from others.
-	slots = 4
+	slots = 2
 	// GroupSize is how many requests share a transaction at most. Each locks its
 	// code, and PostgreSQL has room for some thousand locks.
-	GroupSize = 100
+	GroupSize = 200
 	// grace bounds one transaction with all its attempts.
 	grace = 12 * time.Second
 )
