@@ -106,10 +106,22 @@ func (r *redeemer) issue(ctx context.Context) (rate Rate, _ error) {
 		if err == nil {
 			r.took(r.Requests)
 			rate = Rate{m.steady(), spend(s.process.Pid()).since(before).per(m.total())}
+			err = r.listed(ctx)
 		}
 		return err
 	})
 	return rate, err
+}
+
+// listed waits until the service has listed the codes by customer that it has
+// issued, as it does behind issuing: it would be done while redemptions are measured.
+func (r *redeemer) listed(ctx context.Context) error {
+	for left := true; left; time.Sleep(50 * time.Millisecond) {
+		if err := r.db.QueryRow(ctx, "SELECT EXISTS (SELECT FROM unlisted)").Scan(&left); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // givenSince are the codes that were issued since then, in no order.
