@@ -32,8 +32,8 @@ func Import(ctx context.Context, c ImportConfig) (*Figures, error) {
 		if err != nil {
 			return fmt.Errorf("file of codes: %w", err)
 		}
-		defer os.Remove(file.Name()) //nolint:errcheck // of the system's folder for such files
-		defer file.Close()           //nolint:errcheck // read only
+		defer os.Remove(file.Name())
+		defer file.Close()
 		i := importRound{world: w, file: file, codes: c.Codes, pool: fmt.Sprintf("import-%d", n)}
 		steps := []func(context.Context, *Figures) error{i.copyPlainly, i.importCodes}
 		if n%2 == 1 {

@@ -10,7 +10,7 @@ import (
 	"promopool/internal/domain"
 )
 
-// partSize is how much of an upload is in memory, and in a row of the database.
+// partSize is how much of an upload is in a row of the database; two parts are in memory.
 const partSize = 512 << 10
 
 // UploadStore keeps files that arrive.
@@ -95,7 +95,8 @@ func (in *Intake) keep(ctx context.Context, task int64, file io.Reader) error {
 	}()
 	// Whoever reads the body must be done with it when the handler returns.
 	defer func() {
-		for range parts { //nolint:revive // until it is closed
+		for range parts {
+			// until it is closed
 		}
 	}()
 	defer cancel()

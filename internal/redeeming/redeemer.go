@@ -13,8 +13,8 @@ import (
 )
 
 const (
-	// slots is how many transactions run at a time. More only wait for the same
-	// disk, and take connections from others.
+	// slots is how many transactions run at a time. More share what there is among
+	// more and smaller ones, and most of a small one is its round trips.
 	slots = 2
 	// GroupSize is how many requests share a transaction at most. Each locks its
 	// code, and PostgreSQL has room for some thousand locks.
