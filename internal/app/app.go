@@ -39,7 +39,7 @@ import (
 )
 
 const (
-	// connections to PostgreSQL: four transactions of issuing at a time and two
+	// connections to PostgreSQL: four transactions of issuing at a time and four
 	// of redeeming, refills, imports, and the HTTP interface. A third of them only
 	// read.
 	connections = 21
