@@ -19,7 +19,20 @@ import (
 // service is (d): a promopool serve of its own drains the backlog, request to
 // outcome readable, everything included; then, while it runs on, what latency
 // it has under loads told by the rate just seen.
-func (w *world) service(ctx context.Context, r *Round) (err error) {
+func (w *world) service(ctx context.Context, r *Round) error {
+	return w.withService(ctx, func(s *served, ends []int64) error {
+		var err error
+		if r.D, err = w.drain(ctx, s, ends); err != nil {
+			return err
+		}
+		w.say("  d  %v", r.D)
+		return w.loads(ctx, s, r)
+	})
+}
+
+// withService runs f beside a service, which was started where the outcomes
+// ended at ends, and then stops it.
+func (w *world) withService(ctx context.Context, f func(s *served, ends []int64) error) (err error) {
 	ends, err := w.ends(ctx, w.names.Outcomes)
 	if err != nil {
 		return err
@@ -36,14 +49,23 @@ func (w *world) service(ctx context.Context, r *Round) (err error) {
 			err = fmt.Errorf("%w\n%s", err, s.log.tail())
 		}
 	}()
+	return f(s, ends)
+}
+
+// drain waits until a service that has just been started has answered the
+// backlog.
+func (w *world) drain(ctx context.Context, s *served, ends []int64) (Rate, error) {
 	before := spend(s.process.Pid())
 	m, err := w.watch(ctx, w.names.Outcomes, sum(ends), int64(w.Requests), nil)
 	if err != nil {
-		return err
+		return Rate{}, err
 	}
 	w.took(w.Requests)
-	r.D = Rate{m.steady(), spend(s.process.Pid()).since(before).per(m.total())}
-	w.say("  d  %v", r.D)
+	return Rate{m.steady(), spend(s.process.Pid()).since(before).per(m.total())}, nil
+}
+
+// loads measures latencies, if they are wanted.
+func (w *world) loads(ctx context.Context, s *served, r *Round) error {
 	metrics, err := s.metrics(ctx)
 	if err != nil {
 		return err

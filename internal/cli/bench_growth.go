@@ -1,0 +1,67 @@
+package cli
+
+import (
+	"context"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"promopool/internal/bench"
+)
+
+// benchFlags are those that measures of issuing share. requests is the backlog
+// that they have by default.
+func benchFlags(f *pflag.FlagSet, c *bench.Config, requests int) {
+	kafkaFlag(f, &c.Kafka)
+	databaseFlag(f, &c.DatabaseURL)
+	c.Linger = 5 * time.Millisecond
+	f.BoolVar(&c.RealKafka, "real-kafka", false, "start an Apache Kafka (needs Java, and Maven the first time) instead of the embedded broker")
+	f.IntVar(&c.Rounds, "rounds", 5, "`number` of rounds")
+	f.IntVar(&c.Requests, "requests", requests, "`number` of requests in the backlog of a measure")
+}
+
+// reportFigures has the command measure and write the report.
+func (p *program) reportFigures(cmd *cobra.Command, c *bench.Config, measure func(context.Context) (*bench.Figures, error)) {
+	asJSON := cmd.Flags().Bool("json", false, "report as JSON")
+	cmd.Args = cobra.NoArgs
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		c.Progress = p.stderr
+		figures, err := measure(cmd.Context())
+		if err != nil {
+			return err
+		}
+		if *asJSON {
+			return figures.WriteJSON(p.stdout)
+		}
+		return figures.WriteTable(p.stdout)
+	}
+}
+
+func (p *program) benchHistoryCommand() *cobra.Command {
+	var c bench.HistoryConfig
+	cmd := &cobra.Command{
+		Use:   "history",
+		Short: "Measure issuing on a store with old issuances",
+		Long: `history measures the rate at which promopool serve answers a backlog, on a store
+that is empty, and beside it on one with millions of old issuances:
+
+  other    they are in other pools
+  ordered  they are in the same pool, their request ids in the order of time (UUIDv7)
+  random   they are in the same pool, their request ids random, and so are the new ones
+
+A round measures each once, on the same servers, and its ratios are to the empty
+store of the same round. Several --millions are stages, in which the same store
+grows. A million takes some 400 MB of disk, twice where random is measured beside
+others.`,
+		Example: `  promopool bench history
+  promopool bench history --real-kafka --millions 1,10,30 --only other,ordered
+  promopool bench history --real-kafka --millions 30 --only random --json`,
+	}
+	f := cmd.Flags()
+	benchFlags(f, &c.Config, 300_000)
+	f.IntSliceVar(&c.Millions, "millions", []int{1}, "`millions` of old issuances, by stage")
+	f.StringSliceVar(&c.Only, "only", nil, "`measures` wanted, of other, ordered and random (default all)")
+	p.reportFigures(cmd, &c.Config, func(ctx context.Context) (*bench.Figures, error) { return bench.History(ctx, c) })
+	return cmd
+}
