@@ -61,6 +61,7 @@ func (w *world) drain(ctx context.Context, s *served, ends []int64) (Rate, error
 		return Rate{}, err
 	}
 	w.took(w.Requests)
+	s.first = m.samples[0].at.Sub(s.started)
 	return Rate{m.steady(), spend(s.process.Pid()).since(before).per(m.total())}, nil
 }
 
@@ -108,10 +109,12 @@ func (w *world) loads(ctx context.Context, s *served, r *Round) error {
 type served struct {
 	process *child.Process
 	log     *tailBuffer
+	started time.Time
+	first   time.Duration // from start to the first outcome; since drain
 }
 
 func (w *world) serve() (*served, error) {
-	s := &served{log: &tailBuffer{}}
+	s := &served{log: &tailBuffer{}, started: time.Now()}
 	cmd := exec.Command(w.binary, "serve", "--http-addr", "127.0.0.1:0", "--topic-prefix", w.prefix, "--database-url", w.database)
 	for _, b := range w.brokers {
 		cmd.Args = append(cmd.Args, "--kafka", b)

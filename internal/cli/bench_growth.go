@@ -65,3 +65,28 @@ others.`,
 	p.reportFigures(cmd, &c.Config, func(ctx context.Context) (*bench.Figures, error) { return bench.History(ctx, c) })
 	return cmd
 }
+
+func (p *program) benchPoolsCommand() *cobra.Command {
+	var c bench.PoolsConfig
+	cmd := &cobra.Command{
+		Use:   "pools",
+		Short: "Measure issuing from many pools",
+		Long: `pools measures the rate at which promopool serve answers a backlog that asks for
+one pool, for --hot pools, and for as many of --pools in all with
+--subscriptions of staff. Requests are spread evenly, at random: every partition
+has requests for every pool. It also tells how long it takes from the start of
+the process to the first outcome.
+
+A round measures each once, on the same servers, and its ratios are to the one
+pool of the same round.`,
+		Example: `  promopool bench pools
+  promopool bench pools --real-kafka --hot 1000 --pools 100000 --subscriptions 10000 --json`,
+	}
+	f := cmd.Flags()
+	benchFlags(f, &c.Config, 300_000)
+	f.IntVar(&c.Hot, "hot", 1000, "`number` of pools that are asked for")
+	f.IntVar(&c.All, "pools", 100_000, "`number` of pools in all")
+	f.IntVar(&c.Subscriptions, "subscriptions", 10_000, "`number` of subscriptions to pools")
+	p.reportFigures(cmd, &c.Config, func(ctx context.Context) (*bench.Figures, error) { return bench.Pools(ctx, c) })
+	return cmd
+}
