@@ -37,19 +37,36 @@ func (w *world) withService(ctx context.Context, f func(s *served, ends []int64)
 	if err != nil {
 		return err
 	}
-	s, err := w.serve()
+	defer func() { err = errors.Join(err, w.stopAll()) }()
+	s, err := w.start()
 	if err != nil {
 		return err
 	}
-	defer func() {
-		if e := stop(s.process, 20*time.Second); err == nil {
-			err = e
+	if err := f(s, ends); err != nil {
+		return fmt.Errorf("%w\n%s", err, s.log.tail())
+	}
+	return nil
+}
+
+// start starts a service that stopAll will stop.
+func (w *world) start() (*served, error) {
+	s, err := w.serve()
+	if err == nil {
+		w.services = append(w.services, s)
+	}
+	return s, err
+}
+
+// stopAll stops the services.
+func (w *world) stopAll() error {
+	var errs []error
+	for _, s := range w.services {
+		if err := stop(s.process, 20*time.Second); err != nil {
+			errs = append(errs, fmt.Errorf("%w\n%s", err, s.log.tail()))
 		}
-		if err != nil {
-			err = fmt.Errorf("%w\n%s", err, s.log.tail())
-		}
-	}()
-	return f(s, ends)
+	}
+	w.services = nil
+	return errors.Join(errs...)
 }
 
 // drain waits until a service that has just been started has answered the

@@ -50,6 +50,7 @@ type world struct {
 	producer *producer.Producer
 	db       *pgx.Conn
 	requests maker
+	services []*served // that run
 
 	issued int64          // by the limits and the service, to be found in the database
 	left   map[string]int // codes, by pool
@@ -111,7 +112,7 @@ func (w *world) servers(ctx context.Context) (string, error) {
 		w.brokers, w.settings.Kafka = w.Kafka, "as given"
 	case w.RealKafka:
 		w.say("start Apache Kafka %s", kafkatest.Version)
-		b, err := kafkatest.Start(ctx, kafkatest.Options{Heap: "1g"})
+		b, err := kafkatest.Start(ctx, kafkatest.Options{Heap: "1g", Settings: map[string]string{"log.retention.check.interval.ms": "5000"}})
 		if err != nil {
 			return "", err
 		}

@@ -90,3 +90,47 @@ pool of the same round.`,
 	p.reportFigures(cmd, &c.Config, func(ctx context.Context) (*bench.Figures, error) { return bench.Pools(ctx, c) })
 	return cmd
 }
+
+func (p *program) benchScaleCommand() *cobra.Command {
+	var c bench.Config
+	cmd := &cobra.Command{
+		Use:   "scale",
+		Short: "Measure several processes beside one",
+		Long: `scale measures the rate at which 1, 2 and 4 processes of promopool serve on this
+machine answer a backlog together, from when each has its partitions.
+
+Then, under a steady load of a third of the rate of one process: the longest time
+in which no outcome of some partition came, while nothing happens, while a second
+process joins and while it leaves (SIGTERM).`,
+		Example: `  promopool bench scale
+  promopool bench scale --real-kafka --requests 1000000 --json`,
+	}
+	benchFlags(cmd.Flags(), &c, 600_000)
+	p.reportFigures(cmd, &c, func(ctx context.Context) (*bench.Figures, error) { return bench.Scale(ctx, c) })
+	return cmd
+}
+
+func (p *program) benchMemoryCommand() *cobra.Command {
+	var c bench.MemoryConfig
+	cmd := &cobra.Command{
+		Use:   "memory",
+		Short: "Measure the memory of the service at full speed",
+		Long: `memory has promopool serve answer requests as fast as it can for --duration, a
+backlog always before it, and looks every second at what the process has resident:
+the most, the last, and from three minutes on the slope since the second minute.
+Codes are generated, so that they take no disk.
+
+The topics are told to keep about 100 MB a partition; a broker of others looks for
+that every five minutes by default, in which a request takes it about 750 bytes.
+When the database passes --disk-gb, what was issued by then is thrown away.`,
+		Example: `  promopool bench memory
+  promopool bench memory --real-kafka --duration 10m --json`,
+	}
+	f := cmd.Flags()
+	benchFlags(f, &c.Config, 400_000)
+	_ = f.MarkHidden("rounds") // there is one
+	f.DurationVar(&c.Duration, "duration", time.Minute, "how long; `duration`")
+	f.Int64Var(&c.DiskGB, "disk-gb", 15, "`size` that the database may have")
+	p.reportFigures(cmd, &c.Config, func(ctx context.Context) (*bench.Figures, error) { return bench.Memory(ctx, c) })
+	return cmd
+}
