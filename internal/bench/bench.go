@@ -1,8 +1,8 @@
 // Package bench measures issuing, beside what bounds it and beside what it
 // replaces: the same events passed from topic to topic with no database (a),
 // the same issuances inserted with no Kafka (b), the consumer that everybody
-// writes (c, tuned c′, and in batches c″), and the service itself as a child process (d). All
-// are measured in the same run, on the same Kafka and PostgreSQL, in
+// writes (c, tuned c′, and in batches c″), and the service itself as a child process (d),
+// from a scarce pool too (e). All are measured in the same run, on the same Kafka and PostgreSQL, in
 // interleaved rounds, so that a machine that drifts drifts for all of them.
 //
 // What it makes, topics and a database, has names of its own and is removed.
@@ -50,7 +50,8 @@ type Config struct {
 	// partition, as a producer's linger.ms. Shorter: more and smaller produce
 	// requests, whose cost is then measured.
 	Linger time.Duration
-	// Only are the measures wanted, of a, b, c, c', c'', d and latency. Empty: all.
+	// Only are the measures wanted, of a, b, c, c', c'', d, e and latency; the last
+	// two with d. Empty: all.
 	Only []string
 	// MetricsDir keeps what the service says of itself after each round. Empty:
 	// nowhere.
@@ -168,11 +169,17 @@ func (w *world) round(ctx context.Context, r *Round, base []int64) error {
 		*s.into = rate
 		w.say("  %-2s %v", s.name, rate)
 	}
-	if !w.wants("d") {
+	if !w.wants("d") { // the others want its rate
 		return nil
 	}
 	if err := w.service(ctx, r); err != nil {
 		return fmt.Errorf("(d): %w", err)
+	}
+	if !w.wants("e") {
+		return nil
+	}
+	if err := w.scarce(ctx, r); err != nil {
+		return fmt.Errorf("(e): %w", err)
 	}
 	return nil
 }

@@ -178,15 +178,6 @@ func (w *world) prepareAndDrain(ctx context.Context) (rate Rate, err error) {
 	return w.drainAlone(ctx)
 }
 
-// drainAlone has a service of its own answer the backlog.
-func (w *world) drainAlone(ctx context.Context) (rate Rate, err error) {
-	err = w.withService(ctx, func(s *served, ends []int64) error {
-		rate, err = w.drain(ctx, s, ends)
-		return err
-	})
-	return rate, err
-}
-
 // warmUpDrain runs things once for nothing, a service included.
 func (w *world) warmUpDrain(ctx context.Context) error {
 	if err := w.warmUpRelay(ctx); err != nil {

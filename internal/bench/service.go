@@ -30,6 +30,34 @@ func (w *world) service(ctx context.Context, r *Round) error {
 	})
 }
 
+// scarce is (e): the same drain from a pool that is held to be scarce. It has
+// codes enough, so that no batch has to say that there are none.
+func (w *world) scarce(ctx context.Context, r *Round) (err error) {
+	w.requests.pool = scarcePoolID
+	defer func() { w.requests.pool = poolID }()
+	if err := w.ensure(ctx, w.Requests); err != nil {
+		return err
+	}
+	if _, err := w.db.Exec(ctx, "UPDATE pools SET mode = 'scarce' WHERE id = $1", scarcePoolID); err != nil {
+		return err
+	}
+	if _, err := w.backlog(ctx, w.Requests); err != nil {
+		return err
+	}
+	if r.E, err = w.drainAlone(ctx); err != nil {
+		return err
+	}
+	w.say("  e  %v", r.E)
+	var mode string
+	if err := w.db.QueryRow(ctx, "SELECT mode FROM pools WHERE id = $1", scarcePoolID).Scan(&mode); err != nil {
+		return err
+	}
+	if mode != "scarce" {
+		return fmt.Errorf("the pool has become %s", mode)
+	}
+	return nil
+}
+
 // withService runs f beside a service, which was started where the outcomes
 // ended at ends, and then stops it.
 func (w *world) withService(ctx context.Context, f func(s *served, ends []int64) error) (err error) {
@@ -69,6 +97,15 @@ func (w *world) stopAll() error {
 	return errors.Join(errs...)
 }
 
+// drainAlone has a service of its own answer the backlog.
+func (w *world) drainAlone(ctx context.Context) (rate Rate, err error) {
+	err = w.withService(ctx, func(s *served, ends []int64) error {
+		rate, err = w.drain(ctx, s, ends)
+		return err
+	})
+	return rate, err
+}
+
 // drain waits until a service that has just been started has answered the
 // backlog.
 func (w *world) drain(ctx context.Context, s *served, ends []int64) (Rate, error) {
@@ -101,6 +138,10 @@ func (w *world) loads(ctx context.Context, s *served, r *Round) error {
 			return fmt.Errorf("warm up at a tenth: %w", err)
 		}
 	}
+	if r.Lone, err = w.lone(ctx); err != nil {
+		return fmt.Errorf("latency of lone requests: %w", err)
+	}
+	w.say("     %-10s %9.0f/s: p50 %.1f ms, p99 %.1f ms", "lone", r.Lone.Rate, r.Lone.P50, r.Lone.P99)
 	for _, load := range []struct {
 		name string
 		part float64

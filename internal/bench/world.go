@@ -33,6 +33,9 @@ import (
 // hardest case.
 const poolID = "bench"
 
+// scarcePoolID is the pool whose codes are taken in the batches' transactions.
+const scarcePoolID = "bench-scarce"
+
 // world is what a run measures on, and what it has made there.
 type world struct {
 	Config
@@ -221,6 +224,11 @@ func (w *world) createTopics(ctx context.Context, prefix string) error {
 func (w *world) fill(ctx context.Context) error {
 	if err := w.createCampaign(ctx); err != nil {
 		return err
+	}
+	if w.wants("e") {
+		if _, err := w.createPool(ctx, scarcePoolID, w.Requests); err != nil {
+			return err
+		}
 	}
 	key, err := w.createPool(ctx, poolID, 2*w.Requests)
 	if err != nil {
