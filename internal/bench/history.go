@@ -14,7 +14,7 @@ type HistoryConfig struct {
 	// Millions of old issuances, of each kind, by stage. They grow from stage to
 	// stage; each stage has all rounds. A million takes some 400 MB of disk, and
 	// where both kinds of ids are measured twice that.
-	Millions []int
+	Millions []float64
 }
 
 // The pools of a store with old issuances.
@@ -45,8 +45,8 @@ func History(ctx context.Context, c HistoryConfig) (*Figures, error) {
 			return nil, fmt.Errorf("no such measure: %s", name)
 		}
 	}
-	if !slices.IsSorted(c.Millions) || len(c.Millions) == 0 || c.Millions[0] < 1 {
-		return nil, fmt.Errorf("millions are to grow from 1 on: %v", c.Millions)
+	if !slices.IsSorted(c.Millions) || len(c.Millions) == 0 || c.Millions[0] <= 0 {
+		return nil, fmt.Errorf("millions are to be given from few to many: %v", c.Millions)
 	}
 	w, err := open(ctx, c.Config)
 	if err != nil {
@@ -56,7 +56,7 @@ func History(ctx context.Context, c HistoryConfig) (*Figures, error) {
 	return figures, errors.Join(err, w.close())
 }
 
-func (w *world) history(ctx context.Context, millions []int) (*Figures, error) {
+func (w *world) history(ctx context.Context, millions []float64) (*Figures, error) {
 	f := &Figures{Settings: w.settings}
 	if err := w.createCampaign(ctx); err != nil {
 		return nil, err
@@ -86,8 +86,8 @@ func (w *world) history(ctx context.Context, millions []int) (*Figures, error) {
 	before := time.Now().Add(-time.Hour)
 	for stage, n := range millions {
 		start := time.Now()
-		w.say("make old issuances: %d million in each of %d pools", n, len(pasts))
-		if err := w.age(ctx, pasts, n*1_000_000, before); err != nil {
+		w.say("make old issuances: %g million in each of %d pools", n, len(pasts))
+		if err := w.age(ctx, pasts, int(n*1e6), before); err != nil {
 			return nil, err
 		}
 		w.say("  in %v", time.Since(start).Round(time.Second))
@@ -99,12 +99,12 @@ func (w *world) history(ctx context.Context, millions []int) (*Figures, error) {
 }
 
 // remember has the rounds of a stage.
-func (w *world) remember(ctx context.Context, f *Figures, millions int, first bool) error {
+func (w *world) remember(ctx context.Context, f *Figures, millions float64, first bool) error {
 	var size float64
 	if err := w.db.QueryRow(ctx, "SELECT pg_database_size(current_database())").Scan(&size); err != nil {
 		return err
 	}
-	f.add(fmt.Sprintf("%d million: the database", millions), "GB", size/1e9)
+	f.add(fmt.Sprintf("%g million: the database", millions), "GB", size/1e9)
 	if first {
 		if err := w.warmUpDrain(ctx); err != nil {
 			return err
@@ -114,7 +114,7 @@ func (w *world) remember(ctx context.Context, f *Figures, millions int, first bo
 		}
 	}
 	for i := range w.Rounds {
-		w.say("%d million, round %d of %d", millions, i+1, w.Rounds)
+		w.say("%g million, round %d of %d", millions, i+1, w.Rounds)
 		if err := w.memories(ctx, f, millions); err != nil {
 			return err
 		}
@@ -123,12 +123,12 @@ func (w *world) remember(ctx context.Context, f *Figures, millions int, first bo
 }
 
 // memories is a round.
-func (w *world) memories(ctx context.Context, f *Figures, millions int) error {
+func (w *world) memories(ctx context.Context, f *Figures, millions float64) error {
 	empty, err := w.empty(ctx)
 	if err != nil {
 		return fmt.Errorf("empty store: %w", err)
 	}
-	f.add(fmt.Sprintf("%d million: empty store", millions), "requests/s", empty)
+	f.add(fmt.Sprintf("%g million: empty store", millions), "requests/s", empty)
 	for _, m := range memories {
 		if !w.wants(m.name) {
 			continue
@@ -139,8 +139,8 @@ func (w *world) memories(ctx context.Context, f *Figures, millions int) error {
 			return fmt.Errorf("%s: %w", m.what, err)
 		}
 		w.say("  %-10s %v", m.name, rate)
-		f.add(fmt.Sprintf("%d million %s", millions, m.what), "requests/s", rate.PerSecond)
-		f.add(fmt.Sprintf("%d million %s / empty store", millions, m.what), "", rate.PerSecond/empty)
+		f.add(fmt.Sprintf("%g million %s", millions, m.what), "requests/s", rate.PerSecond)
+		f.add(fmt.Sprintf("%g million %s / empty store", millions, m.what), "", rate.PerSecond/empty)
 	}
 	return nil
 }

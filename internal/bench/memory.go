@@ -2,7 +2,6 @@ package bench
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -51,15 +50,11 @@ func (w *world) memory(ctx context.Context, c MemoryConfig) (*Figures, error) {
 	}
 	r := &resident{world: w, disk: c.DiskGB * 1e9}
 	err := w.withService(ctx, func(s *served, ends []int64) error {
-		timed, cancel := context.WithTimeout(ctx, c.Duration)
-		defer cancel()
-		all, timed := errgroup.WithContext(timed)
-		all.Go(func() error { return r.feed(timed, sum(ends)) })
-		all.Go(func() error { return r.sample(timed, s.process.Pid()) })
-		if err := all.Wait(); ctx.Err() != nil || !errors.Is(err, context.DeadlineExceeded) {
-			return errors.Join(err, ctx.Err())
-		}
-		return nil
+		r.end = time.Now().Add(c.Duration)
+		all, ctx := errgroup.WithContext(ctx)
+		all.Go(func() error { return r.feed(ctx, sum(ends)) })
+		all.Go(func() error { return r.sample(ctx, s.process.Pid()) })
+		return all.Wait()
 	})
 	if err != nil {
 		return nil, err
@@ -128,50 +123,44 @@ func (w *world) forget(ctx context.Context) error {
 type resident struct {
 	*world
 	disk  int64
+	end   time.Time
 	sizes []float64 // MiB resident, by second
-	done  []float64 // outcomes since the start, by second
+	done  []float64 // outcomes, by second
+	at    []time.Time
 	dry   int       // how often there was no backlog
 }
 
 // feed keeps a backlog before the service. base is where the outcomes began.
 func (r *resident) feed(ctx context.Context, base int64) error {
-	for published := int64(r.Requests); ; {
+	published, more := int64(r.Requests), r.Requests/4
+	for time.Now().Before(r.end) {
 		ends, err := r.ends(ctx, r.names.Outcomes)
 		if err != nil {
-			return orEnd(ctx, err)
+			return err
 		}
 		waiting := published - (sum(ends) - base)
 		if waiting <= 0 {
 			r.dry++
 		}
-		if waiting > int64(r.Requests)/2 {
-			select {
-			case <-ctx.Done():
-				return ctx.Err()
-			case <-time.After(20 * time.Millisecond):
+		if waiting > int64(r.Requests-more) {
+			if err := pause(ctx, 20*time.Millisecond); err != nil {
+				return err
 			}
 			continue
 		}
-		n := r.Requests / 4
-		if _, err := r.backlog(ctx, n); err != nil {
-			return orEnd(ctx, err)
+		if _, err := r.backlog(ctx, more); err != nil {
+			return err
 		}
-		published += int64(n)
+		published += int64(more)
 	}
+	return nil
 }
-
-// orEnd is the end of the time where that is what an error comes from.
-func orEnd(ctx context.Context, err error) error { return cmp.Or(ctx.Err(), err) }
 
 // sample looks at the process every second.
 func (r *resident) sample(ctx context.Context, pid int) error {
-	tick := time.NewTicker(time.Second)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-tick.C:
+	for next := time.Now().Add(time.Second); next.Before(r.end); next = next.Add(time.Second) {
+		if err := pause(ctx, time.Until(next)); err != nil {
+			return err
 		}
 		size, err := residentMiB(pid)
 		if err != nil {
@@ -179,15 +168,29 @@ func (r *resident) sample(ctx context.Context, pid int) error {
 		}
 		ends, err := r.ends(ctx, r.names.Outcomes)
 		if err != nil {
-			return orEnd(ctx, err)
+			return err
 		}
-		r.sizes, r.done = append(r.sizes, size), append(r.done, float64(sum(ends)))
+		r.sizes, r.done, r.at = append(r.sizes, size), append(r.done, float64(sum(ends))), append(r.at, time.Now())
 		if n := len(r.sizes); n%10 == 0 {
-			r.say("  after %3d s: %.0f MiB, %.0f outcomes/s", n, size, (r.done[n-1]-r.done[n-10])/9)
+			r.say("  after %3d s: %.0f MiB, %.0f outcomes/s", n, size, r.rate(n-10, n-1))
 			if err := r.keepSmall(ctx); err != nil {
-				return orEnd(ctx, err)
+				return err
 			}
 		}
+	}
+	return nil
+}
+
+func (r *resident) rate(from, to int) float64 {
+	return (r.done[to] - r.done[from]) / r.at[to].Sub(r.at[from]).Seconds()
+}
+
+func pause(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(d):
+		return nil
 	}
 }
 
@@ -216,7 +219,7 @@ func (r *resident) report(f *Figures, duration time.Duration) error {
 	}
 	f.add("peak", "MiB", peak)
 	f.add("at the end", "MiB", r.sizes[n-1])
-	f.add("rate", "requests/s", (r.done[n-1]-r.done[0])/float64(n-1))
+	f.add("rate", "requests/s", r.rate(0, n-1))
 	if steady := r.sizes[min(60, n):]; duration >= 3*time.Minute && len(steady) > 60 {
 		f.add("slope from the second minute on", "MiB/min", 60*slope(steady))
 	}

@@ -116,7 +116,11 @@ func (w *world) drain(ctx context.Context, s *served, ends []int64) (Rate, error
 	}
 	w.took(w.Requests)
 	s.first = m.samples[0].at.Sub(s.started)
-	return Rate{m.steady(), spend(s.process.Pid()).since(before).per(m.total())}, nil
+	rate := Rate{m.steady(), spend(s.process.Pid()).since(before).per(m.total())}
+	if rate.PerSecond == 0 {
+		err = fmt.Errorf("%d requests are too few to tell a rate", w.Requests)
+	}
+	return rate, err
 }
 
 // loads measures latencies, if they are wanted.

@@ -272,14 +272,15 @@ func (w *world) createPool(ctx context.Context, id string, codes int) (int32, er
 	return pool.Key, nil
 }
 
-// plenty is left in the pool whatever is issued, so that grants do not shrink.
-const plenty = 1_000_000
+// plenty is left in a pool whatever is issued, so that grants do not shrink: a
+// small measure does not come to large ones.
+func (w *world) plenty() int { return min(max(4*w.Requests, 20_000), 1_000_000) }
 
 // ensure adds codes to the pool that requests are for when fewer than n and
 // plenty are left.
 func (w *world) ensure(ctx context.Context, n int) error {
 	pool := w.requests.pool
-	more := n + plenty - w.left[pool]
+	more := n + w.plenty() - w.left[pool]
 	if more <= 0 {
 		return nil
 	}

@@ -60,7 +60,7 @@ others.`,
 	}
 	f := cmd.Flags()
 	benchFlags(f, &c.Config, 300_000)
-	f.IntSliceVar(&c.Millions, "millions", []int{1}, "`millions` of old issuances, by stage")
+	f.Float64SliceVar(&c.Millions, "millions", []float64{1}, "`millions` of old issuances, by stage")
 	f.StringSliceVar(&c.Only, "only", nil, "`measures` wanted, of other, ordered and random (default all)")
 	p.reportFigures(cmd, &c.Config, func(ctx context.Context) (*bench.Figures, error) { return bench.History(ctx, c) })
 	return cmd
