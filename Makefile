@@ -72,6 +72,12 @@ fuzz-api: build ## fuzz the HTTP interface against openapi.yaml (needs Python 3.
 bench: build ## measure issuing, beside its limits and the baseline
 	bin/promopool bench issue
 
+# A module of its own, with several hundred others below it: it takes minutes.
+BENTHOS := github.com/benthosdev/benthos/v4@v4.27.0
+bin/benthos: internal/bench/testdata/benthos/main.go # the stream processor of bench issue --stream-processor
+	@set -e; out=$$(pwd)/$@; tmp=$$(mktemp -d); trap 'rm -rf "$$tmp"' EXIT; cp $< "$$tmp"; cd "$$tmp"; \
+	go mod init benthos; go mod edit -require $(BENTHOS); go mod tidy; CGO_ENABLED=0 go build -o "$$out" .
+
 .PHONY: bench-verify
 bench-verify: ## measure the auditor over a million requests: time, memory
 	go test -count=1 -v -timeout 30m -run '^TestVerifyCost$$' ./internal/e2e -audit-requests 1000000

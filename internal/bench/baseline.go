@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -38,7 +40,8 @@ var (
 		UPDATE baseline_tuned SET issued_at = now(), request_id = $2, customer_id = $3
 		 WHERE id = (SELECT id FROM baseline_tuned WHERE pool = $1 AND issued_at IS NULL AND id >= $4
 		              ORDER BY id FOR UPDATE SKIP LOCKED LIMIT 1) RETURNING code`}
-	batched = variant{name: "c''", table: "baseline_batched", codes: batchedCodes, random: true, batch: 500, together: true, take: `
+	processed = variant{name: "s", table: "baseline_stream", codes: baselineCodes, take: strings.ReplaceAll(plain.take, plain.table, "baseline_stream")}
+	batched   = variant{name: "c''", table: "baseline_batched", codes: batchedCodes, random: true, batch: 500, together: true, take: `
 		WITH free AS (SELECT id, row_number() OVER () AS n FROM (
 		       SELECT id FROM baseline_batched WHERE pool = $1 AND issued_at IS NULL AND id >= $4
 		        ORDER BY id FOR UPDATE SKIP LOCKED LIMIT cardinality($2::text[])) f)
@@ -58,7 +61,7 @@ const (
 )
 
 func (w *world) fillBaselines(ctx context.Context, pool int32) error {
-	for _, v := range []variant{plain, tuned, batched} {
+	for _, v := range []variant{plain, tuned, batched, processed} {
 		if !w.wants(v.name) {
 			continue
 		}
@@ -256,6 +259,12 @@ func (v variant) obtain(ctx context.Context, pool *pgxpool.Pool, wishes []wish) 
 	return codes, nil
 }
 
+// taken is a code for the request with that number in a statement.
+type taken struct {
+	At   int
+	Code string
+}
+
 func (v variant) obtainTogether(ctx context.Context, pool *pgxpool.Pool, wishes []wish) ([]string, error) {
 	codes := make([]string, 0, len(wishes))
 	for from := 1 + rand.Int64N(v.codes); len(codes) < len(wishes); from = 0 {
@@ -268,20 +277,18 @@ func (v variant) obtainTogether(ctx context.Context, pool *pgxpool.Pool, wishes 
 		if err != nil {
 			return nil, err
 		}
-		got := make([]string, len(left))
-		var n, some int
-		var code string
-		if _, err := pgx.ForEachRow(rows, []any{&n, &code}, func() error {
-			got[n-1] = code
-			some++
-			return nil
-		}); err != nil {
+		got, err := pgx.CollectRows(rows, pgx.RowToStructByPos[taken])
+		if err != nil {
 			return nil, err
 		}
-		if some == 0 && from == 0 {
+		if len(got) == 0 && from == 0 {
 			return nil, pgx.ErrNoRows
 		}
-		codes = append(codes, got[:some]...)
+		// It is the first requests that have got one.
+		slices.SortFunc(got, func(a, b taken) int { return a.At - b.At })
+		for _, t := range got {
+			codes = append(codes, t.Code)
+		}
 	}
 	return codes, nil
 }

@@ -1,8 +1,9 @@
 // Package bench measures issuing, beside what bounds it and beside what it
 // replaces: the same events passed from topic to topic with no database (a),
 // the same issuances inserted with no Kafka (b), the consumer that everybody
-// writes (c, tuned c′, and in batches c″), and the service itself as a child process (d),
-// from a scarce pool too (e). All are measured in the same run, on the same Kafka and PostgreSQL, in
+// writes (c, tuned c′, and in batches c″), a stream processor (s), and the service
+// itself as a child process (d), from a scarce pool too (e). All are measured in
+// the same run, on the same Kafka and PostgreSQL, in
 // interleaved rounds, so that a machine that drifts drifts for all of them.
 //
 // What it makes, topics and a database, has names of its own and is removed.
@@ -50,9 +51,11 @@ type Config struct {
 	// partition, as a producer's linger.ms. Shorter: more and smaller produce
 	// requests, whose cost is then measured.
 	Linger time.Duration
-	// Only are the measures wanted, of a, b, c, c', c'', d, e and latency; the last
-	// two with d. Empty: all.
+	// Only are the measures wanted, of a, b, c, c', c'', s, d, e and latency; the
+	// last two with d. Empty: all.
 	Only []string
+	// StreamProcessor is the path of a Benthos 4, which is (s). Empty: there is no (s).
+	StreamProcessor string
 	// MetricsDir keeps what the service says of itself after each round. Empty:
 	// nowhere.
 	MetricsDir string
@@ -138,6 +141,9 @@ func (w *world) prepare(ctx context.Context, what string) ([]int64, error) {
 }
 
 func (w *world) wants(measure string) bool {
+	if measure == "s" && w.StreamProcessor == "" {
+		return false
+	}
 	return len(w.Only) == 0 || slices.Contains(w.Only, measure)
 }
 
@@ -157,6 +163,7 @@ func (w *world) round(ctx context.Context, r *Round, base []int64) error {
 		{"c''", &r.Batched, func(ctx context.Context) (Rate, error) {
 			return w.baseline(ctx, batched, w.settings.BatchedWorkers, window)
 		}},
+		{"s", &r.Stream, w.stream},
 	}
 	for _, s := range steps {
 		if !w.wants(s.name) {

@@ -127,7 +127,7 @@ type resident struct {
 	sizes []float64 // MiB resident, by second
 	done  []float64 // outcomes, by second
 	at    []time.Time
-	dry   int       // how often there was no backlog
+	dry   int // how often there was no backlog
 }
 
 // feed keeps a backlog before the service. base is where the outcomes began.

@@ -43,6 +43,7 @@ type Round struct {
 	C       Rate    `json:"baseline"`
 	Tuned   Rate    `json:"tuned_baseline"`
 	Batched Rate    `json:"batched_baseline"`
+	Stream  Rate    `json:"stream_processor"`
 	D       Rate    `json:"promopool"`
 	E       Rate    `json:"promopool_scarce"`
 	Lone    Latency `json:"latency_of_lone_requests"`
@@ -95,12 +96,14 @@ type Summary struct {
 	C          RateSpread               `json:"baseline"`
 	Tuned      RateSpread               `json:"tuned_baseline"`
 	Batched    RateSpread               `json:"batched_baseline"`
+	Stream     RateSpread               `json:"stream_processor"`
 	D          RateSpread               `json:"promopool"`
 	E          RateSpread               `json:"promopool_scarce"`
 	OfBound    Spread                   `json:"promopool_to_bound"`
 	OfBaseline Spread                   `json:"promopool_to_baseline"`
 	OfTuned    Spread                   `json:"promopool_to_tuned_baseline"`
 	OfBatched  Spread                   `json:"promopool_to_batched_baseline"`
+	OfStream   Spread                   `json:"promopool_to_stream_processor"`
 	OfAmple    Spread                   `json:"promopool_scarce_to_promopool"`
 	Others     Spread                   `json:"cpu_taken_by_others"`
 	Latency    map[string]LatencySpread `json:"latency"`
@@ -151,12 +154,14 @@ func (r *Report) summarise() {
 		C:          rate(func(r *Round) *Rate { return &r.C }),
 		Tuned:      rate(func(r *Round) *Rate { return &r.Tuned }),
 		Batched:    rate(func(r *Round) *Rate { return &r.Batched }),
+		Stream:     rate(func(r *Round) *Rate { return &r.Stream }),
 		D:          rate(func(r *Round) *Rate { return &r.D }),
 		E:          rate(func(r *Round) *Rate { return &r.E }),
 		OfBound:    over(func(r *Round) float64 { return ratio(r.D.PerSecond, r.bound()) }),
 		OfBaseline: over(func(r *Round) float64 { return ratio(r.D.PerSecond, r.C.PerSecond) }),
 		OfTuned:    over(func(r *Round) float64 { return ratio(r.D.PerSecond, r.Tuned.PerSecond) }),
 		OfBatched:  over(func(r *Round) float64 { return ratio(r.D.PerSecond, r.Batched.PerSecond) }),
+		OfStream:   over(func(r *Round) float64 { return ratio(r.D.PerSecond, r.Stream.PerSecond) }),
 		OfAmple:    over(func(r *Round) float64 { return ratio(r.E.PerSecond, r.D.PerSecond) }),
 		Others:     over(func(r *Round) float64 { return r.Others }),
 		Latency:    map[string]LatencySpread{},
@@ -215,6 +220,7 @@ func (r *Report) WriteTable(out io.Writer) error {
 		{"c", fmt.Sprintf("UPDATE … SKIP LOCKED a message, %d workers", s.Workers), m.C},
 		{"c'", fmt.Sprintf("the same tuned, %d workers", s.TunedWorkers), m.Tuned},
 		{"c''", fmt.Sprintf("tuned, and 500 codes a statement, %d workers", s.BatchedWorkers), m.Batched},
+		{"s", fmt.Sprintf("Benthos with its SQL processor, %d threads", streamThreads), m.Stream},
 		{"d", "promopool", m.D},
 		{"e", "promopool, from a scarce pool", m.E},
 	} {
@@ -231,7 +237,7 @@ func (r *Report) WriteTable(out io.Writer) error {
 	for _, row := range []struct {
 		what string
 		s    Spread
-	}{{"d / bound", m.OfBound}, {"d / c", m.OfBaseline}, {"d / c'", m.OfTuned}, {"d / c''", m.OfBatched}, {"e / d", m.OfAmple}} {
+	}{{"d / bound", m.OfBound}, {"d / c", m.OfBaseline}, {"d / c'", m.OfTuned}, {"d / c''", m.OfBatched}, {"d / s", m.OfStream}, {"e / d", m.OfAmple}} {
 		if row.s.Median > 0 {
 			fmt.Fprintf(t, "\t%s\t%.2f\t%.2f … %.2f\t\n", row.what, row.s.Median, row.s.Least, row.s.Most)
 		}

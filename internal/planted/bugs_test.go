@@ -104,6 +104,7 @@ var bugs = []bug{
 	protocol("GateClosed", bug{name: "36-gate-ignored", what: "batches commit while the gate is closed", breaks: "1 one request", says: "committed, want"}),
 	protocol("Frozen", bug{name: "37-predecessor-left", what: "a takeover leaves a frozen predecessor its locks", breaks: "the service goes on", says: "predecessor is in the way"}),
 	protocol("RedeemedMeanwhile", bug{name: "38-code-lock-not-taken", what: "a redemption does not lock its code, and the unique key is dropped", breaks: "9 redemptions hold", says: "nobody waited"}),
+	protocol("FreeRunLocked", bug{name: "39-free-run-waited-for", what: "a batch under locks waits for a free run that another has locked", breaks: "the service goes on", says: "a lock was not had in time"}),
 	crash("notices.judge", "killed after", bug{name: "40-notice-outside", what: "a low pool is told of outside the transaction that remembers it", breaks: "10 low is told once", says: "rule told"}),
 	crash("byhand.issue", "killed after", bug{name: "41-by-hand-told-outside", what: "an issue by hand is told of outside its transaction", breaks: "3 every request is answered", says: "rule by_hand"}),
 	crash("outbox.publish", "killed before", bug{name: "42-outbox-forgotten-first", what: "events leave the outbox before they are published", breaks: "10 low is told once", says: "BROKEN"}),

@@ -77,7 +77,7 @@ func TestProtocol(t *testing.T) {
 		"ClaimedInFlight": claimedInFlight, "AnswerLost": answerLost, "CursorGone": cursorGone, "Retaken": retaken,
 		"RequestTwice": requestTwice, "PlaceTwice": placeTwice, "StaleDecision": staleDecision, "ReadAgain": readAgain,
 		"FilledMeanwhile": filledMeanwhile, "ArchivedMeanwhile": archivedMeanwhile, "CreatedMeanwhile": createdMeanwhile,
-		"IssuedMeanwhile": issuedMeanwhile, "HeldByOthers": heldByOthers, "CursorElsewhere": cursorElsewhere, "Revoked": revoked, "Blocked": blocked, "BlockedInFlight": blockedInFlight,
+		"IssuedMeanwhile": issuedMeanwhile, "HeldByOthers": heldByOthers, "CursorElsewhere": cursorElsewhere, "FreeRunLocked": freeRunLocked, "Revoked": revoked, "Blocked": blocked, "BlockedInFlight": blockedInFlight,
 		"GateClosed": gateClosed, "Frozen": frozen, "RedeemedMeanwhile": redeemedMeanwhile,
 	}
 	for name, rule := range rules {

@@ -106,3 +106,20 @@ func cursorElsewhere(d *desk) error {
 	h.do("ROLLBACK")
 	return unwanted(err, issuing.ErrCursor)
 }
+
+// A batch under locks waits for nobody who has a free run locked, as a batch has that
+// remembers it as its own: he may wait for what the batch under locks has.
+func freeRunLocked(d *desk) error {
+	d.Create("p")
+	d.Fill("p", "c", 10)
+	d.Launch("p")
+	p := d.Claim(0, "one")
+	h := d.hold("SELECT 1 FROM runs WHERE partition IS NULL FOR UPDATE")
+	_, err := p.locked("p", nil, "a")
+	h.do("ROLLBACK")
+	if err := unwanted(err, issuing.ErrCursor); err != nil {
+		return err
+	}
+	_, err = p.locked("p", nil, "a")
+	return err
+}

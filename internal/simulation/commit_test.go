@@ -96,8 +96,12 @@ func (s *session) moveCursors(takes []domain.Take) error {
 	if err := s.step("lock cursors"); err != nil {
 		return err
 	}
+	fromFree := slices.ContainsFunc(sorted, func(t domain.Take) bool { return t.Run.Holder == 0 })
 	for _, t := range sorted {
 		if _, ok := s.runs.get(keyOf(t.Run)); ok {
+			if fromFree && !s.db.free(lockKey{kind: runLock, run: keyOf(t.Run)}, s, true) {
+				return issuing.ErrCursor // SKIP LOCKED, and counted
+			}
 			if err := s.lock(lockKey{kind: runLock, run: keyOf(t.Run)}, true); err != nil {
 				return err
 			}
