@@ -30,14 +30,25 @@ func (w *world) service(ctx context.Context, r *Round) error {
 	})
 }
 
-// scarce is (e): the same drain from a pool that is held to be scarce. It has
-// codes enough, so that no batch has to say that there are none.
+// scarceMark sets the stock below which a pool is scarce, in the run's database.
+const scarceMark = "CREATE OR REPLACE FUNCTION scarce_mark() RETURNS bigint LANGUAGE sql STABLE RETURN %s"
+
+// scarce is (e): the same drain from a pool that stays scarce, with codes enough:
+// what makes a pool scarce is put beyond what it has. A really scarce one would
+// run out in a fraction of a second.
 func (w *world) scarce(ctx context.Context, r *Round) (err error) {
 	w.requests.pool = scarcePoolID
 	defer func() { w.requests.pool = poolID }()
 	if err := w.ensure(ctx, w.Requests); err != nil {
 		return err
 	}
+	if _, err := w.db.Exec(ctx, fmt.Sprintf(scarceMark, "1000000000000")); err != nil {
+		return err
+	}
+	defer func() {
+		_, e := w.db.Exec(ctx, fmt.Sprintf(scarceMark, "(SELECT 2 * 200 * s.partitions FROM service s)"))
+		err = errors.Join(err, e)
+	}()
 	if _, err := w.db.Exec(ctx, "UPDATE pools SET mode = 'scarce' WHERE id = $1", scarcePoolID); err != nil {
 		return err
 	}
