@@ -1,8 +1,9 @@
 // Package bench measures issuing, beside what bounds it and beside what it
 // replaces: the same events passed from topic to topic with no database (a),
 // the same issuances inserted with no Kafka (b), the consumer that everybody
-// writes (c, tuned c′, and in batches c″), a stream processor (s), and the service itself as a child process (d). All
-// are measured in the same run, on the same Kafka and PostgreSQL, in
+// writes (c, tuned c′, and in batches c″), a stream processor (s), and the service
+// itself as a child process (d), from a scarce pool too (e). All are measured in
+// the same run, on the same Kafka and PostgreSQL, in
 // interleaved rounds, so that a machine that drifts drifts for all of them.
 //
 // What it makes, topics and a database, has names of its own and is removed.
@@ -50,7 +51,8 @@ type Config struct {
 	// partition, as a producer's linger.ms. Shorter: more and smaller produce
 	// requests, whose cost is then measured.
 	Linger time.Duration
-	// Only are the measures wanted, of a, b, c, c', c'', s, d and latency. Empty: all.
+	// Only are the measures wanted, of a, b, c, c', c'', s, d, e and latency; the
+	// last two with d. Empty: all.
 	Only []string
 	// StreamProcessor is the path of a Benthos 4, which is (s). Empty: there is no (s).
 	StreamProcessor string
@@ -95,9 +97,22 @@ func (w *world) measure(ctx context.Context) (*Report, error) {
 	return r, w.verify(ctx)
 }
 
-// warmUp runs things once for nothing, since a broker that has just been started
-// compiles itself for half a minute, and then chooses workers.
+// warmUp runs things once for nothing, and then chooses workers.
 func (w *world) warmUp(ctx context.Context, s *Settings) error {
+	if err := w.warmUpRelay(ctx); err != nil {
+		return err
+	}
+	if w.wants("d") {
+		if err := w.service(ctx, &Round{}); err != nil {
+			return err
+		}
+	}
+	return w.chooseWorkers(ctx, s)
+}
+
+// warmUpRelay has the brokers do what they will do: one that has just been
+// started compiles itself for half a minute. It leaves a backlog behind.
+func (w *world) warmUpRelay(ctx context.Context) error {
 	base, err := w.prepare(ctx, "warm up")
 	if err != nil {
 		return err
@@ -107,12 +122,7 @@ func (w *world) warmUp(ctx context.Context, s *Settings) error {
 			return err
 		}
 	}
-	if w.wants("d") {
-		if err := w.service(ctx, &Round{}); err != nil {
-			return err
-		}
-	}
-	return w.chooseWorkers(ctx, s)
+	return nil
 }
 
 // prepare publishes the requests of a round, fills the pool up for it, and
@@ -166,11 +176,17 @@ func (w *world) round(ctx context.Context, r *Round, base []int64) error {
 		*s.into = rate
 		w.say("  %-2s %v", s.name, rate)
 	}
-	if !w.wants("d") {
+	if !w.wants("d") { // the others want its rate
 		return nil
 	}
 	if err := w.service(ctx, r); err != nil {
 		return fmt.Errorf("(d): %w", err)
+	}
+	if !w.wants("e") {
+		return nil
+	}
+	if err := w.scarce(ctx, r); err != nil {
+		return fmt.Errorf("(e): %w", err)
 	}
 	return nil
 }

@@ -34,6 +34,7 @@ type load struct {
 	w     *world
 	start time.Time
 	base  []int64 // where the requests of each partition begin
+	total int     // of the requests
 	tails *consumer.Fetcher
 	ticks []moment
 	parts [partitions]struct {
@@ -43,7 +44,11 @@ type load struct {
 
 	mu        sync.Mutex
 	latencies []float64 // guarded by mu; milliseconds, of those due after warming
+	gaps      []gap     // guarded by mu
 }
+
+// gap is a time in which no outcome of a partition came, after start.
+type gap struct{ from, to time.Duration }
 
 // moment is a time at which requests are due.
 type moment struct {
@@ -54,12 +59,24 @@ type moment struct {
 // latency measures what passes between the time at which a request is to be
 // published and the time at which its outcome has been read.
 func (w *world) latency(ctx context.Context, rate float64, measuring time.Duration) (Latency, error) {
+	l, err := w.newLoad(ctx, rate, measuring)
+	if err != nil {
+		return Latency{}, err
+	}
+	if err := l.run(ctx); err != nil {
+		return Latency{}, err
+	}
+	return summary(rate, time.Since(l.start), l.total, l.latencies), nil
+}
+
+// newLoad makes the requests of a load that is measured for so long, and the
+// codes for them.
+func (w *world) newLoad(ctx context.Context, rate float64, measuring time.Duration) (*load, error) {
 	l := &load{w: w, tails: consumer.NewFetcher(w.client, w.names.Outcomes, 1<<20)}
 	for range int((warming + measuring) / w.Linger) {
 		l.ticks = append(l.ticks, moment{come: make(chan struct{})})
 	}
 	perTick := rate * w.Linger.Seconds() / partitions
-	total := 0
 	for p := range l.parts {
 		part := &l.parts[p]
 		for tick := range l.ticks {
@@ -68,23 +85,25 @@ func (w *world) latency(ctx context.Context, rate float64, measuring time.Durati
 				part.tick = append(part.tick, tick)
 			}
 		}
-		total += len(part.records)
+		l.total += len(part.records)
 	}
-	if err := w.ensure(ctx, total); err != nil {
-		return Latency{}, err
+	if err := w.ensure(ctx, l.total); err != nil {
+		return nil, err
 	}
-	if err := w.settle(ctx); err != nil {
-		return Latency{}, err
-	}
-	var err error
+	return l, w.settle(ctx)
+}
+
+// run sends the requests and returns when all are answered.
+func (l *load) run(ctx context.Context) (err error) {
+	w := l.w
 	if l.base, err = w.ends(ctx, w.names.Requests); err != nil {
-		return Latency{}, err
+		return err
 	}
 	from, err := w.ends(ctx, w.names.Outcomes)
 	if err != nil {
-		return Latency{}, err
+		return err
 	}
-	giveUp, cancel := context.WithTimeout(ctx, warming+measuring+patience)
+	giveUp, cancel := context.WithTimeout(ctx, time.Duration(len(l.ticks))*w.Linger+patience)
 	defer cancel()
 	all, ctx := errgroup.WithContext(giveUp)
 	l.start = time.Now().Add(20 * time.Millisecond)
@@ -94,10 +113,10 @@ func (w *world) latency(ctx context.Context, rate float64, measuring time.Durati
 		all.Go(func() error { return l.read(ctx, p, from[p]) })
 	}
 	if err := all.Wait(); err != nil {
-		return Latency{}, err
+		return err
 	}
-	w.took(total)
-	return summary(rate, time.Since(l.start), total, l.latencies), nil
+	w.took(l.total)
+	return nil
 }
 
 // settle lets servers of our own clean up and write out what was done at full
@@ -156,12 +175,23 @@ func (l *load) due(tick int) bool {
 func (l *load) read(ctx context.Context, p int, at int64) error {
 	part := &l.parts[p]
 	var latencies []float64
+	var gaps []gap
+	var last time.Duration
 	for missing := len(part.records); missing > 0; {
 		got, err := l.tails.Fetch(ctx, p, at)
-		if err != nil {
+		if ctx.Err() != nil {
 			return fmt.Errorf("%d outcomes of partition %d are missing: %w", missing, p, err)
 		}
+		if err != nil {
+			// The embedded broker leaves partitions out where an answer for several
+			// would be too long, as after a pause.
+			time.Sleep(time.Millisecond)
+			continue
+		}
 		now := time.Since(l.start)
+		if len(got.Records) > 0 {
+			gaps, last = append(gaps, gap{last, now}), now
+		}
 		for i := range got.Records {
 			r := &got.Records[i]
 			if kind := string(consumer.Header(r, "ce_type")); kind != domain.TypeCodeIssued {
@@ -184,7 +214,20 @@ func (l *load) read(ctx context.Context, p int, at int64) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.latencies = append(l.latencies, latencies...)
+	l.gaps = append(l.gaps, gaps...)
 	return nil
+}
+
+// stoodStill is the longest time without an outcome of a partition that begins
+// in a phase of the load.
+func (l *load) stoodStill(from, to time.Duration) time.Duration {
+	var worst time.Duration
+	for _, g := range l.gaps {
+		if g.from >= from && g.from < to {
+			worst = max(worst, g.to-g.from)
+		}
+	}
+	return worst
 }
 
 func summary(rate float64, took time.Duration, sent int, latencies []float64) Latency {

@@ -21,8 +21,12 @@ const batchBytes = 64 << 10
 // (RFC 9562, version 7), customers at random.
 type maker struct {
 	pool string
-	at   uint64 // of the next id: milliseconds, then 12 bits
-	seed uint64
+	// pools, if there are any, are asked for at random instead.
+	pools []string
+	// shuffled makes ids that come in no order (version 4).
+	shuffled bool
+	at       uint64 // of the next id: milliseconds, then 12 bits
+	seed     uint64
 }
 
 func newMaker(pool string) maker {
@@ -42,6 +46,9 @@ func (m *maker) requestID() string {
 	id := m.at
 	m.at++
 	high, low := id>>12<<16|0x7000|id&0xfff, m.random()&^(3<<62)|2<<62
+	if m.shuffled {
+		high = m.random()&^0xf000 | 0x4000
+	}
 	for i := range 8 {
 		raw[i], raw[8+i] = byte(high>>(56-8*i)), byte(low>>(56-8*i))
 	}
@@ -65,7 +72,11 @@ func (m *maker) context() []byte {
 
 // request is the next request as the store sees it.
 func (m *maker) request(offset int64) domain.Request {
-	return domain.Request{Offset: offset, PoolID: m.pool, RequestID: m.requestID(), CustomerID: m.customerID(), Context: m.context()}
+	pool := m.pool
+	if len(m.pools) > 0 {
+		pool = m.pools[m.random()%uint64(len(m.pools))]
+	}
+	return domain.Request{Offset: offset, PoolID: pool, RequestID: m.requestID(), CustomerID: m.customerID(), Context: m.context()}
 }
 
 // Headers of an event that are the same for all.

@@ -44,6 +44,22 @@ func (m *meter) steady() float64 {
 	return 0.8 * total / to.Sub(from).Seconds()
 }
 
+// between is the rate from a time until so much of the whole was done; 0 when it
+// was done by then.
+func (m *meter) between(from time.Time, part float64) float64 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	i := slices.IndexFunc(m.samples, func(s sample) bool { return !s.at.Before(from) })
+	if i < 0 {
+		return 0
+	}
+	first, till := m.samples[i], part*float64(m.samples[len(m.samples)-1].done)
+	if float64(first.done) >= till {
+		return 0
+	}
+	return (till - float64(first.done)) / m.when(till).Sub(first.at).Seconds()
+}
+
 // after is the rate from a while after the first.
 func (m *meter) after(settling time.Duration) float64 {
 	m.mu.Lock()

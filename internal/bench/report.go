@@ -45,6 +45,8 @@ type Round struct {
 	Batched Rate    `json:"batched_baseline"`
 	Stream  Rate    `json:"stream_processor"`
 	D       Rate    `json:"promopool"`
+	E       Rate    `json:"promopool_scarce"`
+	Lone    Latency `json:"latency_of_lone_requests"`
 	Tenth   Latency `json:"latency_at_tenth"`
 	Half    Latency `json:"latency_at_half"`
 	Full    Latency `json:"latency_at_full"`
@@ -96,11 +98,13 @@ type Summary struct {
 	Batched    RateSpread               `json:"batched_baseline"`
 	Stream     RateSpread               `json:"stream_processor"`
 	D          RateSpread               `json:"promopool"`
+	E          RateSpread               `json:"promopool_scarce"`
 	OfBound    Spread                   `json:"promopool_to_bound"`
 	OfBaseline Spread                   `json:"promopool_to_baseline"`
 	OfTuned    Spread                   `json:"promopool_to_tuned_baseline"`
 	OfBatched  Spread                   `json:"promopool_to_batched_baseline"`
 	OfStream   Spread                   `json:"promopool_to_stream_processor"`
+	OfAmple    Spread                   `json:"promopool_scarce_to_promopool"`
 	Others     Spread                   `json:"cpu_taken_by_others"`
 	Latency    map[string]LatencySpread `json:"latency"`
 }
@@ -120,14 +124,15 @@ type LatencySpread struct {
 	Max      Spread `json:"max_ms"`
 }
 
-// The loads at which latency is measured, by their part of (d).
+// The loads at which latency is measured.
 var loads = []struct {
-	name string
-	of   func(*Round) *Latency
+	name, what string
+	of         func(*Round) *Latency
 }{
-	{"tenth", func(r *Round) *Latency { return &r.Tenth }},
-	{"half", func(r *Round) *Latency { return &r.Half }},
-	{"full", func(r *Round) *Latency { return &r.Full }},
+	{"lone", "one request at a time", func(r *Round) *Latency { return &r.Lone }},
+	{"tenth", "at a tenth of d", func(r *Round) *Latency { return &r.Tenth }},
+	{"half", "at half of d", func(r *Round) *Latency { return &r.Half }},
+	{"full", "at the full rate of d", func(r *Round) *Latency { return &r.Full }},
 }
 
 func (r *Report) summarise() {
@@ -151,11 +156,13 @@ func (r *Report) summarise() {
 		Batched:    rate(func(r *Round) *Rate { return &r.Batched }),
 		Stream:     rate(func(r *Round) *Rate { return &r.Stream }),
 		D:          rate(func(r *Round) *Rate { return &r.D }),
+		E:          rate(func(r *Round) *Rate { return &r.E }),
 		OfBound:    over(func(r *Round) float64 { return ratio(r.D.PerSecond, r.bound()) }),
 		OfBaseline: over(func(r *Round) float64 { return ratio(r.D.PerSecond, r.C.PerSecond) }),
 		OfTuned:    over(func(r *Round) float64 { return ratio(r.D.PerSecond, r.Tuned.PerSecond) }),
 		OfBatched:  over(func(r *Round) float64 { return ratio(r.D.PerSecond, r.Batched.PerSecond) }),
 		OfStream:   over(func(r *Round) float64 { return ratio(r.D.PerSecond, r.Stream.PerSecond) }),
+		OfAmple:    over(func(r *Round) float64 { return ratio(r.E.PerSecond, r.D.PerSecond) }),
 		Others:     over(func(r *Round) float64 { return r.Others }),
 		Latency:    map[string]LatencySpread{},
 	}
@@ -215,6 +222,7 @@ func (r *Report) WriteTable(out io.Writer) error {
 		{"c''", fmt.Sprintf("tuned, and 500 codes a statement, %d workers", s.BatchedWorkers), m.Batched},
 		{"s", fmt.Sprintf("Benthos with its SQL processor, %d threads", streamThreads), m.Stream},
 		{"d", "promopool", m.D},
+		{"e", "promopool, from a scarce pool", m.E},
 	} {
 		if row.r.PerSecond.Median == 0 {
 			continue
@@ -229,7 +237,7 @@ func (r *Report) WriteTable(out io.Writer) error {
 	for _, row := range []struct {
 		what string
 		s    Spread
-	}{{"d / bound", m.OfBound}, {"d / c", m.OfBaseline}, {"d / c'", m.OfTuned}, {"d / c''", m.OfBatched}, {"d / s", m.OfStream}} {
+	}{{"d / bound", m.OfBound}, {"d / c", m.OfBaseline}, {"d / c'", m.OfTuned}, {"d / c''", m.OfBatched}, {"d / s", m.OfStream}, {"e / d", m.OfAmple}} {
 		if row.s.Median > 0 {
 			fmt.Fprintf(t, "\t%s\t%.2f\t%.2f … %.2f\t\n", row.what, row.s.Median, row.s.Least, row.s.Most)
 		}
@@ -243,7 +251,7 @@ func (r *Report) WriteTable(out io.Writer) error {
 	fmt.Fprintln(t, "\toffered/s\tanswered/s\tp50\tleast … most\tp99\tleast … most\tmax\t")
 	for _, l := range loads {
 		v := m.Latency[l.name]
-		fmt.Fprintf(t, "at a %s of d\t%.0f\t%.0f\t%.1f\t%.1f … %.1f\t%.1f\t%.1f … %.1f\t%.0f\t\n", l.name, v.Rate.Median, v.Achieved.Median,
+		fmt.Fprintf(t, "%s\t%.0f\t%.0f\t%.1f\t%.1f … %.1f\t%.1f\t%.1f … %.1f\t%.0f\t\n", l.what, v.Rate.Median, v.Achieved.Median,
 			v.P50.Median, v.P50.Least, v.P50.Most, v.P99.Median, v.P99.Least, v.P99.Most, v.Max.Most)
 	}
 	return t.Flush()

@@ -91,5 +91,5 @@ func (w *world) haveOnePool(ctx context.Context) error {
 	if err := w.activePool(ctx, poolID); err != nil {
 		return err
 	}
-	return w.addLot(ctx, 10)
+	return w.addLot(ctx, poolID, 10)
 }

@@ -33,6 +33,9 @@ import (
 // hardest case.
 const poolID = "bench"
 
+// scarcePoolID is the pool whose codes are taken in the batches' transactions.
+const scarcePoolID = "bench-scarce"
+
 // world is what a run measures on, and what it has made there.
 type world struct {
 	Config
@@ -41,6 +44,7 @@ type world struct {
 	closers  []func() error // in the order of opening
 
 	brokers  []string
+	server   string // PostgreSQL's URL
 	database string // the run's own
 	prefix   string
 	names    topics.Names // of the service
@@ -49,16 +53,18 @@ type world struct {
 	producer *producer.Producer
 	db       *pgx.Conn
 	requests maker
+	services []*served // that run
 
-	issued int64 // by the limits and the service, to be found in the database
-	left   int   // codes in the pool
+	issued int64          // by the limits and the service, to be found in the database
+	left   map[string]int // codes, by pool
+	old    []int32        // lots that were issued before all measures
 
 	lastLoad int // what the generator sent in the last round
 	warm     bool
 }
 
 func open(ctx context.Context, c Config) (_ *world, err error) {
-	w := &world{Config: c}
+	w := &world{Config: c, left: map[string]int{}, old: []int32{}}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, w.close())
@@ -67,12 +73,11 @@ func open(ctx context.Context, c Config) (_ *world, err error) {
 	if w.binary, err = os.Executable(); err != nil {
 		return nil, err
 	}
-	server, err := w.servers(ctx)
-	if err != nil {
+	if w.server, err = w.servers(ctx); err != nil {
 		return nil, err
 	}
 	run := strings.ToLower(rand.Text()[:8])
-	if err := w.createDatabase(ctx, server, "promopool_bench_"+run); err != nil {
+	if err := w.createDatabase(ctx, w.server, "promopool_bench_"+run); err != nil {
 		return nil, fmt.Errorf("database of the run: %w", err)
 	}
 	if err := w.createTopics(ctx, "promopool-bench-"+run+"."); err != nil {
@@ -80,6 +85,14 @@ func open(ctx context.Context, c Config) (_ *world, err error) {
 	}
 	w.settings.describe(c, w.requests.sample())
 	return w, w.db.QueryRow(ctx, "SHOW server_version").Scan(&w.settings.PostgreSQL)
+}
+
+// beside makes another world on the same servers, with a database and topics of
+// its own.
+func (w *world) beside(ctx context.Context) (*world, error) {
+	c := w.Config
+	c.Kafka, c.DatabaseURL = w.brokers, w.server
+	return open(ctx, c)
 }
 
 func (w *world) onClose(f func() error) { w.closers = append(w.closers, f) }
@@ -102,7 +115,7 @@ func (w *world) servers(ctx context.Context) (string, error) {
 		w.brokers, w.settings.Kafka = w.Kafka, "as given"
 	case w.RealKafka:
 		w.say("start Apache Kafka %s", kafkatest.Version)
-		b, err := kafkatest.Start(ctx, kafkatest.Options{Heap: "1g"})
+		b, err := kafkatest.Start(ctx, kafkatest.Options{Heap: "1g", Settings: map[string]string{"log.retention.check.interval.ms": "5000"}})
 		if err != nil {
 			return "", err
 		}
@@ -209,6 +222,22 @@ func (w *world) createTopics(ctx context.Context, prefix string) error {
 
 // fill makes the pool, with the codes for one round.
 func (w *world) fill(ctx context.Context) error {
+	if err := w.createCampaign(ctx); err != nil {
+		return err
+	}
+	if w.wants("e") {
+		if _, err := w.createPool(ctx, scarcePoolID, w.Requests); err != nil {
+			return err
+		}
+	}
+	key, err := w.createPool(ctx, poolID, 2*w.Requests)
+	if err != nil {
+		return err
+	}
+	return w.fillBaselines(ctx, key)
+}
+
+func (w *world) createCampaign(ctx context.Context) error {
 	store, err := postgres.Open(ctx, w.database, "promopool bench", 2)
 	if err != nil {
 		return err
@@ -217,26 +246,41 @@ func (w *world) fill(ctx context.Context) error {
 	if _, err := store.CreateCampaign(ctx, "bench", domain.Campaign{ID: poolID, Name: "Bench"}, false); err != nil {
 		return fmt.Errorf("campaign: %w", err)
 	}
-	pool, err := store.CreatePool(ctx, "bench", domain.Pool{ID: poolID, CampaignID: poolID, Name: "Bench", Description: "for a measurement",
-		ParameterName: "promo_code", Processing: domain.Internal}, false)
-	if err != nil {
-		return fmt.Errorf("pool: %w", err)
-	}
-	if err := w.ensure(ctx, 2*w.Requests); err != nil {
-		return err
-	}
-	if _, err := store.LaunchPool(ctx, "bench", poolID, pool.Version); err != nil {
-		return fmt.Errorf("launch: %w", err)
-	}
-	return w.fillBaselines(ctx, pool.Key)
+	return nil
 }
 
-// plenty is left in the pool whatever is issued, so that grants do not shrink.
-const plenty = 1_000_000
+// createPool makes and launches a pool with so many codes and plenty, which
+// requests are for from then on, and returns its key.
+func (w *world) createPool(ctx context.Context, id string, codes int) (int32, error) {
+	store, err := postgres.Open(ctx, w.database, "promopool bench", 2)
+	if err != nil {
+		return 0, err
+	}
+	defer store.Close()
+	pool, err := store.CreatePool(ctx, "bench", domain.Pool{ID: id, CampaignID: poolID, Name: "Bench", Description: "for a measurement",
+		ParameterName: "promo_code", Processing: domain.Internal}, false)
+	if err != nil {
+		return 0, fmt.Errorf("pool %s: %w", id, err)
+	}
+	w.requests.pool = id
+	if err := w.ensure(ctx, codes); err != nil {
+		return 0, err
+	}
+	if _, err := store.LaunchPool(ctx, "bench", id, pool.Version); err != nil {
+		return 0, fmt.Errorf("launch %s: %w", id, err)
+	}
+	return pool.Key, nil
+}
 
-// ensure adds codes when fewer than n and plenty are left.
+// plenty is left in a pool whatever is issued, so that grants do not shrink: a
+// small measure does not come to large ones.
+func (w *world) plenty() int { return min(max(4*w.Requests, 20_000), 1_000_000) }
+
+// ensure adds codes to the pool that requests are for when fewer than n and
+// plenty are left.
 func (w *world) ensure(ctx context.Context, n int) error {
-	more := n + plenty - w.left
+	pool := w.requests.pool
+	more := n + w.plenty() - w.left[pool]
 	if more <= 0 {
 		return nil
 	}
@@ -245,12 +289,12 @@ func (w *world) ensure(ctx context.Context, n int) error {
 	const lots = 2
 	var all errgroup.Group
 	for range lots {
-		all.Go(func() error { return w.addLot(ctx, (more+lots-1)/lots) })
+		all.Go(func() error { return w.addLot(ctx, pool, (more+lots-1)/lots) })
 	}
 	if err := all.Wait(); err != nil {
 		return fmt.Errorf("codes: %w", err)
 	}
-	w.left += more
+	w.left[pool] += more
 	// What this leaves to be done would be done during the next measure.
 	for _, sql := range []string{"VACUUM ANALYZE codes", "CHECKPOINT"} {
 		if _, err := w.db.Exec(ctx, sql); err != nil {
@@ -260,7 +304,7 @@ func (w *world) ensure(ctx context.Context, n int) error {
 	return nil
 }
 
-func (w *world) addLot(ctx context.Context, n int) error {
+func (w *world) addLot(ctx context.Context, pool string, n int) error {
 	db, err := pgx.Connect(ctx, w.database)
 	if err != nil {
 		return err
@@ -274,24 +318,25 @@ func (w *world) addLot(ctx context.Context, n int) error {
 	for from := 0; from < n; from += chunk {
 		if _, err := db.Exec(ctx, `INSERT INTO codes (pool, lot, seq, code)
 			SELECT pool, $2::int, s, 'BENCH-' || $2::int || '-' || lpad(s::text, 8, '0') FROM pools, generate_series($3::bigint, $4::bigint - 1) s WHERE id = $1`,
-			poolID, lot, from, min(from+chunk, n)); err != nil {
+			pool, lot, from, min(from+chunk, n)); err != nil {
 			return err
 		}
 	}
-	_, err = db.Exec(ctx, `SELECT add_lot(pool, $2, $3, NULL, NULL, NULL, NULL, NULL) FROM pools WHERE id = $1`, poolID, lot, n)
+	_, err = db.Exec(ctx, `SELECT add_lot(pool, $2, $3, NULL, NULL, NULL, NULL, NULL) FROM pools WHERE id = $1`, pool, lot, n)
 	return err
 }
 
 // took notes that n codes are issued.
 func (w *world) took(n int) {
 	w.issued += int64(n)
-	w.left -= n
+	w.left[w.requests.pool] -= n
 }
 
 // verify makes sure that what was measured was issuing.
 func (w *world) verify(ctx context.Context) error {
 	var n, distinct int64
-	if err := w.db.QueryRow(ctx, "SELECT count(*), count(DISTINCT (pool, lot, seq)) FROM issuances").Scan(&n, &distinct); err != nil {
+	if err := w.db.QueryRow(ctx, `SELECT count(*), count(DISTINCT (i.pool, i.lot, i.seq))
+		FROM issuances i JOIN lots l ON l.pool = i.pool AND l.lot = i.lot WHERE l.lot <> ALL ($1)`, w.old).Scan(&n, &distinct); err != nil {
 		return err
 	}
 	if n != w.issued || distinct != n {

@@ -17,7 +17,8 @@ func (p *program) benchCommand() *cobra.Command {
 		Args:    cobra.NoArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(p.benchIssueCommand(), p.benchPlansCommand(), p.benchImportCommand(), p.benchGenerateCommand(), p.benchRedeemCommand(), p.benchStartCommand())
+	cmd.AddCommand(p.benchIssueCommand(), p.benchPlansCommand(), p.benchImportCommand(), p.benchGenerateCommand(), p.benchRedeemCommand(), p.benchStartCommand(),
+		p.benchHistoryCommand(), p.benchPoolsCommand(), p.benchScaleCommand(), p.benchMemoryCommand())
 	return cmd
 }
 
@@ -37,8 +38,9 @@ func (p *program) benchIssueCommand() *cobra.Command {
   c'' the same with a statement for 500 messages
   s   Benthos with its SQL processor and the statement of c, where --stream-processor
       tells its path (make bin/benthos)
-  d   promopool serve, from request to outcome readable, and its latency at a
-      tenth, at half and at the whole of that rate
+  d   promopool serve, from request to outcome readable, and its latency: of
+      lone requests, at a tenth, at half and at the whole of that rate
+  e   the same from a scarce pool, whose codes are taken in the transactions
 
 Without --kafka and --database-url it starts servers of its own, which share
 the machine with what is measured. It makes a database and topics with names of
@@ -67,7 +69,7 @@ their own, and removes them. Progress goes to standard error.`,
 	f.IntVar(&c.Rounds, "rounds", 5, "`number` of rounds")
 	f.IntVar(&c.Requests, "requests", 300_000, "`number` of requests in the backlog of a round")
 	f.DurationVar(&c.Linger, "linger", 5*time.Millisecond, "how long the load generator gathers requests to one partition; `duration`")
-	f.StringSliceVar(&c.Only, "only", nil, "`measures` wanted, of a, b, c, c', c'', s, d and latency (default all)")
+	f.StringSliceVar(&c.Only, "only", nil, "`measures` wanted, of a, b, c, c', c'', s, d, and with d e and latency (default all)")
 	f.StringVar(&c.StreamProcessor, "stream-processor", "", "`path` of a Benthos 4 (default none)")
 	f.StringVar(&c.MetricsDir, "metrics-dir", "", "`folder` for what the service's /metrics say after each measure (default nowhere)")
 	f.BoolVar(&asJSON, "json", false, "report as JSON")

@@ -76,6 +76,8 @@ func (k *Kafka) Start(ctx context.Context) error {
 		kfake.ClusterID("promopool-"+rand.Text()),
 		kfake.DataDir(k.config.DataDir),
 		kfake.DefaultNumPartitions(k.config.Partitions),
+		// How often what is beyond its retention is dropped, too.
+		kfake.BrokerConfigs(map[string]string{"log.cleaner.backoff.ms": "15000"}),
 		kfake.ListenFn(func(network, _ string) (net.Listener, error) { return k.listen(ctx, network) }),
 		kfake.WithLogger(brokerLog{k.config.Log}),
 	)

@@ -324,14 +324,18 @@ func (p *Partition) read(ctx context.Context) (map[string]*buffer, error) {
 		return nil, err
 	}
 	buffers := make(map[string]*buffer, len(stock))
+	var missing []*domain.Run
+	for _, id := range slices.Sorted(maps.Keys(stock)) {
+		missing = append(missing, p.buffers[id].fill(stock[id].Runs)...)
+	}
+	if err := p.i.load(ctx, missing); err != nil {
+		return nil, err
+	}
 	for _, id := range slices.Sorted(maps.Keys(stock)) {
 		s := stock[id]
 		b, old := newBuffer(s.Pool), p.buffers[id]
 		if old != nil {
 			b.grant, b.grantedAt, b.usedAt = old.grant, old.grantedAt, old.usedAt
-		}
-		if err := p.i.load(ctx, old.fill(s.Runs)); err != nil {
-			return nil, err
 		}
 		b.runs = s.Runs
 		b.grant = max(b.grant, min(b.left(), mostGrant))

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"slices"
 
 	"promopool/internal/crashpoint"
 	"promopool/internal/domain"
@@ -127,51 +128,62 @@ type stretch struct {
 }
 
 // texts makes the codes of stretches of generated lots, and loads the others with
-// one question for each pool.
+// one question.
 func texts(ctx context.Context, q *db.Queries, stretches []stretch) ([][]string, error) {
 	all := make([][]string, len(stretches))
-	byPool := map[int32][]int{}
+	var parts []part
+	var arg db.TextsOfPoolsParams
 	for i, s := range stretches {
 		if s.lot.Generator != nil {
 			all[i] = s.lot.Codes(s.from, s.till)
 			continue
 		}
 		all[i] = make([]string, 0, s.till-s.from)
-		byPool[s.lot.Pool] = append(byPool[s.lot.Pool], i)
+		for _, p := range s.parts(i) {
+			parts = append(parts, p)
+			arg.Pools, arg.Lots = append(arg.Pools, s.lot.Pool), append(arg.Lots, s.lot.No)
+			arg.FromSeqs, arg.TillSeqs = append(arg.FromSeqs, p.from), append(arg.TillSeqs, p.till)
+			arg.Los, arg.GrantNos = append(arg.Los, s.lo), append(arg.GrantNos, s.grantNo)
+		}
 	}
-	for pool, places := range byPool {
-		var parts []part
-		arg := db.TextsParams{Pool: pool}
-		for _, i := range places {
-			for _, p := range stretches[i].parts(i) {
-				parts = append(parts, p)
-				arg.Lots = append(arg.Lots, stretches[i].lot.No)
-				arg.FromSeqs, arg.TillSeqs = append(arg.FromSeqs, p.from), append(arg.TillSeqs, p.till)
-				arg.Los, arg.GrantNos = append(arg.Los, stretches[i].lo), append(arg.GrantNos, stretches[i].grantNo)
-			}
+	found, err := textsOf(ctx, q, arg)
+	if err != nil {
+		return nil, decisionError(err)
+	}
+	for i, p := range parts {
+		s := stretches[p.stretch]
+		switch {
+		case found[i] == nil && s.grantNo != 0:
+			return nil, fmt.Errorf("lot %d of pool %d from %d: %w", s.lot.No, s.lot.Pool, s.lo, issuing.ErrCursor)
+		case int64(len(found[i])) != p.till-p.from:
+			return nil, fmt.Errorf("lot %d of pool %d, %d codes from %d: %w: %d found", s.lot.No, s.lot.Pool, p.till-p.from, p.from, issuing.ErrCorrupt, len(found[i]))
 		}
-		rows, err := q.Texts(ctx, arg)
-		if err != nil {
-			return nil, decisionError(err)
-		}
-		found := make([][]string, len(parts))
-		for _, r := range rows {
-			found[r.Idx-1] = r.Codes
-		}
-		for i, p := range parts {
-			s := stretches[p.stretch]
-			switch {
-			case found[i] == nil && s.grantNo != 0:
-				return nil, fmt.Errorf("lot %d of pool %d from %d: %w", s.lot.No, pool, s.lo, issuing.ErrCursor)
-			case int64(len(found[i])) != p.till-p.from:
-				return nil, fmt.Errorf("lot %d of pool %d, %d codes from %d: %w: %d found", s.lot.No, pool, p.till-p.from, p.from, issuing.ErrCorrupt, len(found[i]))
-			}
-			for range p.times {
-				all[p.stretch] = append(all[p.stretch], found[i]...)
-			}
+		for range p.times {
+			all[p.stretch] = append(all[p.stretch], found[i]...)
 		}
 	}
 	return all, nil
+}
+
+// textsOf asks for stored texts, by place in the question. One pool's are had for
+// less than those of several, which are one call of a function each.
+func textsOf(ctx context.Context, q *db.Queries, arg db.TextsOfPoolsParams) ([][]string, error) {
+	found := make([][]string, len(arg.Pools))
+	if len(arg.Pools) == 0 {
+		return found, nil
+	}
+	if !slices.ContainsFunc(arg.Pools, func(pool int32) bool { return pool != arg.Pools[0] }) {
+		rows, err := q.Texts(ctx, db.TextsParams{Pool: arg.Pools[0], Lots: arg.Lots, FromSeqs: arg.FromSeqs, TillSeqs: arg.TillSeqs, Los: arg.Los, GrantNos: arg.GrantNos})
+		for _, r := range rows {
+			found[r.Idx-1] = r.Codes
+		}
+		return found, err
+	}
+	rows, err := q.TextsOfPools(ctx, arg)
+	for _, r := range rows {
+		found[r.Idx-1] = r.Codes
+	}
+	return found, err
 }
 
 // part is codes of a stretch whose numbers do not wrap.

@@ -64,6 +64,14 @@ SELECT * FROM lots WHERE pool = @pool AND lot = ANY (@lots::int[]);
 SELECT t.idx::int AS idx, t.codes::text[] AS codes
   FROM texts(@pool::int, @lots::int[], @from_seqs::bigint[], @till_seqs::bigint[], @los::bigint[], @grant_nos::bigint[]) AS t;
 
+-- name: TextsOfPools :many
+-- The function is planned once for all of them.
+SELECT s.idx::int AS idx, t.codes::text[] AS codes
+  FROM (SELECT unnest(@pools::int[]) AS pool, unnest(@lots::int[]) AS lot, unnest(@from_seqs::bigint[]) AS from_seq,
+               unnest(@till_seqs::bigint[]) AS till_seq, unnest(@los::bigint[]) AS lo, unnest(@grant_nos::bigint[]) AS grant_no,
+               generate_series(1, cardinality(@pools)) AS idx) s
+ CROSS JOIN LATERAL texts(s.pool, ARRAY[s.lot], ARRAY[s.from_seq], ARRAY[s.till_seq], ARRAY[s.lo], ARRAY[s.grant_no]) AS t;
+
 -- name: PoolsByID :many
 SELECT sqlc.embed(p), c.id AS campaign_id
   FROM pools p JOIN campaigns c ON c.campaign = p.campaign

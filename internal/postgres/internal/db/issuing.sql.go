@@ -960,6 +960,56 @@ func (q *Queries) Texts(ctx context.Context, arg TextsParams) ([]TextsRow, error
 	return items, nil
 }
 
+const TextsOfPools = `-- name: TextsOfPools :many
+SELECT s.idx::int AS idx, t.codes::text[] AS codes
+  FROM (SELECT unnest($1::int[]) AS pool, unnest($2::int[]) AS lot, unnest($3::bigint[]) AS from_seq,
+               unnest($4::bigint[]) AS till_seq, unnest($5::bigint[]) AS lo, unnest($6::bigint[]) AS grant_no,
+               generate_series(1, cardinality($1)) AS idx) s
+ CROSS JOIN LATERAL texts(s.pool, ARRAY[s.lot], ARRAY[s.from_seq], ARRAY[s.till_seq], ARRAY[s.lo], ARRAY[s.grant_no]) AS t
+`
+
+type TextsOfPoolsParams struct {
+	Pools    []int32
+	Lots     []int32
+	FromSeqs []int64
+	TillSeqs []int64
+	Los      []int64
+	GrantNos []int64
+}
+
+type TextsOfPoolsRow struct {
+	Idx   int32
+	Codes []string
+}
+
+// The function is planned once for all of them.
+func (q *Queries) TextsOfPools(ctx context.Context, arg TextsOfPoolsParams) ([]TextsOfPoolsRow, error) {
+	rows, err := q.db.Query(ctx, TextsOfPools,
+		arg.Pools,
+		arg.Lots,
+		arg.FromSeqs,
+		arg.TillSeqs,
+		arg.Los,
+		arg.GrantNos,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []TextsOfPoolsRow
+	for rows.Next() {
+		var i TextsOfPoolsRow
+		if err := rows.Scan(&i.Idx, &i.Codes); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const Turning = `-- name: Turning :many
 SELECT p.id FROM pools p
  WHERE p.pool = ANY ($1::int[]) AND p.mode = 'ample' AND NOT p.multi_use

@@ -1,13 +1,16 @@
 package cli
 
 import (
+	"context"
+
 	"github.com/spf13/cobra"
 
 	"promopool/internal/bench"
 )
 
-// benchFlags are those of every measure on servers; the answer is c's.
-func (p *program) benchFlags(cmd *cobra.Command, c *bench.Config, measure func(cmd *cobra.Command) (*bench.Figures, error)) {
+// measures makes a command of a measure on servers: its flags, which are c's, and
+// its report.
+func (p *program) measures(cmd *cobra.Command, c *bench.Config, measure func(context.Context) (*bench.Figures, error)) {
 	var asJSON bool
 	cmd.Args = cobra.NoArgs
 	cmd.Long += `
@@ -23,7 +26,7 @@ their own, and removes them. Progress goes to standard error.`
 	f.BoolVar(&asJSON, "json", false, "report as JSON")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		c.Progress = p.stderr
-		figures, err := measure(cmd)
+		figures, err := measure(cmd.Context())
 		if err != nil {
 			return err
 		}
@@ -48,7 +51,7 @@ task. Meanwhile codes of the pool are asked for over Kafka every 20 ms.`,
 		Example: `  promopool bench import
   promopool bench import --codes 10000000 --rounds 5 --real-kafka`,
 	}
-	p.benchFlags(cmd, &c.Config, func(cmd *cobra.Command) (*bench.Figures, error) { return bench.Import(cmd.Context(), c) })
+	p.measures(cmd, &c.Config, func(ctx context.Context) (*bench.Figures, error) { return bench.Import(ctx, c) })
 	cmd.Flags().IntVar(&c.Codes, "codes", 1_000_000, "`number` of codes in the file")
 	return cmd
 }
@@ -63,7 +66,7 @@ then asks for one over Kafka. Times count from the request over HTTP.`,
 		Example: `  promopool bench generate
   promopool bench generate --codes 1000000 --json`,
 	}
-	p.benchFlags(cmd, &c.Config, func(cmd *cobra.Command) (*bench.Figures, error) { return bench.Generate(cmd.Context(), c) })
+	p.measures(cmd, &c.Config, func(ctx context.Context) (*bench.Figures, error) { return bench.Generate(ctx, c) })
 	cmd.Flags().Int64Var(&c.Codes, "codes", 1_000_000_000, "`number` of codes to generate")
 	return cmd
 }
@@ -81,7 +84,7 @@ then. Rates over Kafka are of the middle 80 % of the backlog.`,
 		Example: `  promopool bench redeem
   promopool bench redeem --real-kafka --connections 32`,
 	}
-	p.benchFlags(cmd, &c.Config, func(cmd *cobra.Command) (*bench.Figures, error) { return bench.Redeem(cmd.Context(), c) })
+	p.measures(cmd, &c.Config, func(ctx context.Context) (*bench.Figures, error) { return bench.Redeem(ctx, c) })
 	cmd.Flags().IntVar(&c.Requests, "requests", 300_000, "`number` of codes that a round issues and redeems")
 	cmd.Flags().IntVar(&c.Connections, "connections", 64, "`number` of connections over HTTP")
 	return cmd
@@ -97,7 +100,7 @@ says that it is ready, with 1, 1,000 and --pools active pools in the database.`,
 		Example: `  promopool bench start
   promopool bench start --pools 10000 --rounds 11`,
 	}
-	p.benchFlags(cmd, &c.Config, func(cmd *cobra.Command) (*bench.Figures, error) { return bench.Start(cmd.Context(), c) })
+	p.measures(cmd, &c.Config, func(ctx context.Context) (*bench.Figures, error) { return bench.Start(ctx, c) })
 	cmd.Flags().IntVar(&c.Pools, "pools", 100_000, "`number` of pools at most")
 	return cmd
 }
