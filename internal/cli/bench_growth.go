@@ -17,8 +17,11 @@ func benchFlags(f *pflag.FlagSet, c *bench.Config, requests int) {
 	databaseFlag(f, &c.DatabaseURL)
 	c.Linger = 5 * time.Millisecond
 	f.BoolVar(&c.RealKafka, "real-kafka", false, "start an Apache Kafka (needs Java, and Maven the first time) instead of the embedded broker")
-	f.IntVar(&c.Rounds, "rounds", 5, "`number` of rounds")
 	f.IntVar(&c.Requests, "requests", requests, "`number` of requests in the backlog of a measure")
+}
+
+func roundsFlag(f *pflag.FlagSet, c *bench.Config) {
+	f.IntVar(&c.Rounds, "rounds", 5, "`number` of rounds")
 }
 
 // reportFigures has the command measure and write the report.
@@ -60,6 +63,7 @@ others.`,
 	}
 	f := cmd.Flags()
 	benchFlags(f, &c.Config, 300_000)
+	roundsFlag(f, &c.Config)
 	f.Float64SliceVar(&c.Millions, "millions", []float64{1}, "`millions` of old issuances, by stage")
 	f.StringSliceVar(&c.Only, "only", nil, "`measures` wanted, of other, ordered and random (default all)")
 	p.reportFigures(cmd, &c.Config, func(ctx context.Context) (*bench.Figures, error) { return bench.History(ctx, c) })
@@ -84,6 +88,7 @@ pool of the same round.`,
 	}
 	f := cmd.Flags()
 	benchFlags(f, &c.Config, 300_000)
+	roundsFlag(f, &c.Config)
 	f.IntVar(&c.Hot, "hot", 1000, "`number` of pools that are asked for")
 	f.IntVar(&c.All, "pools", 100_000, "`number` of pools in all")
 	f.IntVar(&c.Subscriptions, "subscriptions", 10_000, "`number` of subscriptions to pools")
@@ -106,6 +111,7 @@ process joins and while it leaves (SIGTERM).`,
   promopool bench scale --real-kafka --requests 1000000 --json`,
 	}
 	benchFlags(cmd.Flags(), &c, 600_000)
+	roundsFlag(cmd.Flags(), &c)
 	p.reportFigures(cmd, &c, func(ctx context.Context) (*bench.Figures, error) { return bench.Scale(ctx, c) })
 	return cmd
 }
@@ -128,7 +134,6 @@ When the database passes --disk-gb, what was issued by then is thrown away.`,
 	}
 	f := cmd.Flags()
 	benchFlags(f, &c.Config, 400_000)
-	_ = f.MarkHidden("rounds") // there is one
 	f.DurationVar(&c.Duration, "duration", time.Minute, "how long; `duration`")
 	f.Int64Var(&c.DiskGB, "disk-gb", 15, "`size` that the database may have")
 	p.reportFigures(cmd, &c.Config, func(ctx context.Context) (*bench.Figures, error) { return bench.Memory(ctx, c) })
