@@ -57,7 +57,7 @@ var imports = map[string][]string{
 
 	"internal/bench": {
 		"internal/child", "internal/consumer", "internal/devstack", "internal/domain", "internal/issuing", "internal/kafkatest",
-		"internal/postgres", "internal/producer", "internal/topics",
+		"internal/load", "internal/postgres", "internal/producer", "internal/topics",
 	},
 
 	"internal/demo": {

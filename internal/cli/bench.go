@@ -17,7 +17,8 @@ func (p *program) benchCommand() *cobra.Command {
 		Args:    cobra.NoArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(p.benchIssueCommand(), p.benchPlansCommand(), p.benchHistoryCommand(), p.benchPoolsCommand(), p.benchScaleCommand(), p.benchMemoryCommand())
+	cmd.AddCommand(p.benchIssueCommand(), p.benchPlansCommand(), p.benchImportCommand(), p.benchGenerateCommand(), p.benchRedeemCommand(), p.benchStartCommand(),
+		p.benchHistoryCommand(), p.benchPoolsCommand(), p.benchScaleCommand(), p.benchMemoryCommand())
 	return cmd
 }
 

@@ -10,7 +10,7 @@ import (
 	"promopool/internal/domain"
 )
 
-// partSize is how much of an upload is in memory, and in a row of the database.
+// partSize is how much of an upload is in a row of the database; two parts are in memory.
 const partSize = 512 << 10
 
 // UploadStore keeps files that arrive.
@@ -81,27 +81,64 @@ func (in *Intake) Receive(ctx context.Context, u domain.Upload, file io.Reader) 
 	return i, nil
 }
 
+// keep stores a file part by part. The next part comes in while one is stored.
 func (in *Intake) keep(ctx context.Context, task int64, file io.Reader) error {
-	part := make([]byte, partSize)
+	ctx, cancel := context.WithCancel(ctx)
+	parts, free := make(chan []byte), make(chan []byte, 2)
+	for range cap(free) {
+		free <- make([]byte, partSize)
+	}
+	var broken error // why reading ended early; set before parts is closed
+	go func() {
+		defer close(parts)
+		broken = in.cut(ctx, file, free, parts)
+	}()
+	// Whoever reads the body must be done with it when the handler returns.
+	defer func() {
+		for range parts {
+			// until it is closed
+		}
+	}()
+	defer cancel()
 	var offset int64
+	for part := range parts {
+		if err := in.store.AppendImport(ctx, task, offset, part); err != nil {
+			return err
+		}
+		offset += int64(len(part))
+		free <- part[:partSize]
+	}
+	if broken == nil && offset == 0 {
+		return domain.ErrFileEmpty
+	}
+	return broken
+}
+
+// cut reads a file into parts that are free, until its end or ctx's.
+func (in *Intake) cut(ctx context.Context, file io.Reader, free <-chan []byte, parts chan<- []byte) error {
+	var size int64
 	for last := false; !last; {
+		var part []byte
+		select {
+		case part = <-free:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 		n, err := fill(part, file)
 		if last = errors.Is(err, io.EOF); err != nil && !last {
 			return fmt.Errorf("%w: %w", domain.ErrFileBroken, err)
 		}
-		if offset+int64(n) > in.limit {
+		if size += int64(n); size > in.limit {
 			return in.tooLarge()
 		}
 		if n == 0 {
 			break
 		}
-		if err := in.store.AppendImport(ctx, task, offset, part[:n]); err != nil {
-			return err
+		select {
+		case parts <- part[:n]:
+		case <-ctx.Done():
+			return ctx.Err()
 		}
-		offset += int64(n)
-	}
-	if offset == 0 {
-		return domain.ErrFileEmpty
 	}
 	return nil
 }

@@ -35,6 +35,9 @@ const (
 	// poll is how long an event that another process has committed waits at most
 	// before it is looked for.
 	poll = 50 * time.Millisecond
+	// gathering is how long the carrier waits behind a load that was not full: what
+	// comes meanwhile goes together. An event that comes alone does not wait.
+	gathering = 10 * time.Millisecond
 	// longestPause bounds the wait before what failed is tried again.
 	longestPause = 2 * time.Second
 	// grace is how long the events in hand may take when told to stop.
@@ -78,11 +81,14 @@ func (c *Carrier) Run(ctx context.Context) error {
 	defer c.oldest.Set(0)
 	pause, failing := poll, false
 	for ctx.Err() == nil {
-		more, err := c.carry(ctx)
+		published, err := c.carry(ctx)
+		wake := c.wake
 		switch {
-		case more && err == nil:
+		case published == atOnce && err == nil:
 			pause, failing = poll, false
 			continue
+		case published > 0 && err == nil:
+			pause, failing, wake = gathering, false, nil
 		case err != nil && ctx.Err() == nil:
 			if !failing {
 				failing = true
@@ -98,7 +104,7 @@ func (c *Carrier) Run(ctx context.Context) error {
 		timer := time.NewTimer(pause)
 		select {
 		case <-timer.C:
-		case <-c.wake:
+		case <-wake:
 			timer.Stop()
 		case <-ctx.Done():
 			timer.Stop()
@@ -107,15 +113,15 @@ func (c *Carrier) Run(ctx context.Context) error {
 	return nil
 }
 
-// carry takes one load, and reports whether there may be more.
-func (c *Carrier) carry(ctx context.Context) (more bool, err error) {
+// carry takes one load, and returns how much of it is published.
+func (c *Carrier) carry(ctx context.Context) (published int, err error) {
 	events, err := c.store.Unpublished(ctx, atOnce)
 	if err != nil {
-		return false, err
+		return 0, err
 	}
 	if len(events) == 0 {
 		c.oldest.Set(0)
-		return false, nil
+		return 0, nil
 	}
 	c.oldest.Set(time.Since(events[0].At).Seconds())
 	// What has begun is finished: to stop between would only publish it twice.
@@ -124,12 +130,12 @@ func (c *Carrier) carry(ctx context.Context) (more bool, err error) {
 	defer context.AfterFunc(ctx, func() { time.AfterFunc(grace, cancel) })()
 	// Crash point outbox.publish: committed, not published. The rows are there for whoever
 	// carries next.
-	published, err := c.kafka.Publish(finishing, events)
-	if len(published) > 0 {
+	done, err := c.kafka.Publish(finishing, events)
+	if len(done) > 0 {
 		// Crash point outbox.delete: published, the rows still there. They are published
 		// again, with the same ce_id and the same bytes.
-		c.count.Add(float64(len(published)))
-		err = errors.Join(err, c.store.Published(finishing, published))
+		c.count.Add(float64(len(done)))
+		err = errors.Join(err, c.store.Published(finishing, done))
 	}
-	return len(published) > 0, err
+	return len(done), err
 }

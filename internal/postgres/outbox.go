@@ -15,18 +15,16 @@ import (
 // addEvents puts events into the outbox, in the transaction that makes true what
 // they tell. It comes last in the order of locks.
 func addEvents(ctx context.Context, q *db.Queries, events ...domain.Event) error {
-	for _, e := range events {
-		params := db.AddEventParams{
-			Topic: string(e.Topic), Key: []byte(e.Key), ID: e.ID, Type: e.Type, At: stamp(e.At), Subject: e.PoolID, Value: e.Value,
-		}
-		if e.Traceparent != "" {
-			params.Traceparent = &e.Traceparent
-		}
-		if err := q.AddEvent(ctx, params); err != nil {
-			return err
-		}
+	if len(events) == 0 {
+		return nil
 	}
-	return nil
+	var all db.AddEventsParams
+	for _, e := range events {
+		all.Topics, all.Keys, all.Ids, all.Types = append(all.Topics, string(e.Topic)), append(all.Keys, []byte(e.Key)), append(all.Ids, e.ID), append(all.Types, e.Type)
+		all.Ats, all.Subjects, all.Bodies = append(all.Ats, stamp(e.At)), append(all.Subjects, e.PoolID), append(all.Bodies, e.Value)
+		all.Traceparents = append(all.Traceparents, e.Traceparent)
+	}
+	return q.AddEvents(ctx, all)
 }
 
 // Unpublished returns the first events that are not known to be published.

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgtype"
@@ -36,7 +37,9 @@ func (s *Store) Redeem(ctx context.Context, asks []redeeming.Ask) ([]domain.Judg
 		if err != nil {
 			return err
 		}
-		if late := c.unlocked(judged, lock); len(late) > 0 {
+		late := c.unlocked(judged, lock)
+		s.withdrawing.note(c.pools, judged)
+		if len(late) > 0 {
 			// A pool's lock comes before those that we have.
 			maps.Copy(lock, late)
 			return errAgain
@@ -113,13 +116,6 @@ func (c *court) open(ctx context.Context, locked bool) error {
 		if err := c.q.LockNames(ctx, names); err != nil {
 			return err
 		}
-	}
-	gate, err := c.q.Gate(ctx)
-	switch {
-	case err != nil:
-		return err
-	case gate != "":
-		return errGate
 	}
 	rows, err := c.q.PoolsByID(ctx, names)
 	if err != nil {
@@ -217,8 +213,9 @@ func (c *court) placeGenerated(ctx context.Context, keys []domain.CodeKey) error
 	return err
 }
 
-// lock locks what the judgement stands on: the pools that codes may leave, which
-// are seen by judging without locks, their runs, and the codes.
+// lock locks what the judgement stands on: the pools that codes may leave, their
+// runs, and the codes. Which pools these are is seen by judging without locks where
+// the last codes were such; elsewhere afterwards, and then all is done again.
 func (c *court) lock(ctx context.Context, pools map[int32]bool) error {
 	if c.mayWithdraw() {
 		judged, err := c.judge(ctx)
@@ -277,16 +274,40 @@ func (c *court) lockCodes(ctx context.Context) error {
 	return nil
 }
 
-// mayWithdraw reports whether a request may be for a code that nobody has and
-// that leaves the stock by it.
+// mayWithdraw reports whether a request is likely to be for a code that nobody has
+// and that leaves the stock by it.
 func (c *court) mayWithdraw() bool {
 	for k := range c.places {
 		p := c.pools[k.PoolID]
-		if p.State == domain.Active && !p.MultiUse && (!p.CheckIssued || p.Processing == domain.External) {
+		if c.store.withdrawing.has(p.Key) && p.State == domain.Active && !p.MultiUse && (!p.CheckIssued || p.Processing == domain.External) {
 			return true
 		}
 	}
 	return false
+}
+
+// withdrawing are the pools whose last redemptions had a code that left the stock by
+// it. Most pools have none: their codes are issued before they are redeemed.
+type withdrawing struct{ pools sync.Map }
+
+func (w *withdrawing) has(pool int32) bool { _, ok := w.pools.Load(pool); return ok }
+
+// note notes what redemptions of pools came to.
+func (w *withdrawing) note(pools map[string]*domain.Pool, judged []domain.Judgement) {
+	some := map[int32]bool{}
+	for _, j := range judged {
+		if j.Withdraw {
+			some[j.Pool.Key] = true
+		}
+	}
+	for _, p := range pools {
+		switch {
+		case some[p.Key]:
+			w.pools.Store(p.Key, nil)
+		case w.has(p.Key):
+			w.pools.Delete(p.Key)
+		}
+	}
 }
 
 // unlocked are the pools that codes leave and that are not among the locked.

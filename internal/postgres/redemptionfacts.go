@@ -14,21 +14,27 @@ func (c *court) facts(ctx context.Context) (*domain.RedemptionFacts, error) {
 		Pools: c.pools, First: map[domain.RedemptionKey]*domain.Redemption{}, Conflicts: map[domain.ConflictKey]*domain.Redemption{},
 		Codes: map[domain.CodeKey]*domain.CodeFacts{},
 	}
-	var err error
-	if f.Pseudonyms, err = c.store.pseudonyms(ctx, c.q); err != nil {
-		return nil, err
-	}
+	f.Pseudonyms = c.store.erased.Load()
 	for _, read := range []func(context.Context, *domain.RedemptionFacts) error{c.firstAnswers, c.refusals, c.codes} {
 		if err := read(ctx, f); err != nil {
 			return nil, err
 		}
 	}
 	last, err := c.q.NowAndKeyed(ctx)
-	if err == nil && last.Keyed && f.Pseudonyms == nil {
-		err = errAgain // the first ever is being erased: what was read may name nobody whom we know
+	switch {
+	case err != nil:
+		return nil, err
+	case last.Gate != "":
+		return nil, errGate
+	case last.Keyed && f.Pseudonyms == nil:
+		// Somebody was erased: what was read may name nobody whom we know.
+		if f.Pseudonyms, err = c.store.pseudonyms(ctx, c.q); err != nil {
+			return nil, err
+		}
+		return c.facts(ctx)
 	}
 	f.Now = fromStamp(last.Now)
-	return f, err
+	return f, nil
 }
 
 func (c *court) firstAnswers(ctx context.Context, f *domain.RedemptionFacts) error {

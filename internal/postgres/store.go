@@ -43,9 +43,10 @@ type Store struct {
 	conns *conn.Conns
 	q     *db.Queries // refuses to write
 
-	generators generators
-	crossings  crossings
-	erased     atomic.Pointer[domain.Pseudonyms]
+	generators  generators
+	withdrawing withdrawing
+	crossings   crossings
+	erased      atomic.Pointer[domain.Pseudonyms]
 }
 
 // Open connects to the database and checks that its schema is this program's

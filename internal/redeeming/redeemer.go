@@ -13,12 +13,15 @@ import (
 )
 
 const (
-	// slots is how many transactions run at a time. More only wait for the same
-	// disk, and take connections from others.
+	// few transactions run at a time where little is asked: more would be smaller, and
+	// most of a small one is its round trips.
+	few = 2
+	// slots is how many do when more waits than half of one takes. More only wait for
+	// the same disk, and take connections from others.
 	slots = 4
 	// GroupSize is how many requests share a transaction at most. Each locks its
 	// code, and PostgreSQL has room for some thousand locks.
-	GroupSize = 100
+	GroupSize = 200
 	// grace bounds one transaction with all its attempts.
 	grace = 12 * time.Second
 )
@@ -31,6 +34,7 @@ type Redeemer struct {
 
 	mu      sync.Mutex
 	queue   []*ticket // guarded by mu
+	waiting int       // requests in queue; guarded by mu
 	running int       // transactions under way; guarded by mu
 }
 
@@ -88,10 +92,19 @@ func (r *Redeemer) submit(ctx context.Context, t *ticket) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.queue = append(r.queue, t)
-	if r.running < slots {
+	r.waiting += len(t.asks)
+	if r.running < r.useful() {
 		r.running++
 		go r.lead(ctx)
 	}
+}
+
+// useful is how many transactions are worth their cost for what waits.
+func (r *Redeemer) useful() int {
+	if r.waiting >= GroupSize/2 {
+		return slots
+	}
+	return few
 }
 
 // lead takes groups off the queue until it is empty.
@@ -114,7 +127,7 @@ func (r *Redeemer) lead(ctx context.Context) {
 func (r *Redeemer) next() []*ticket {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if len(r.queue) == 0 {
+	if len(r.queue) == 0 || r.running > r.useful() {
 		r.running--
 		return nil
 	}
@@ -123,6 +136,7 @@ func (r *Redeemer) next() []*ticket {
 		asks += len(r.queue[n].asks)
 		n++
 	}
+	r.waiting -= asks
 	group := r.queue[:n:n]
 	r.queue = append([]*ticket(nil), r.queue[n:]...)
 	return group

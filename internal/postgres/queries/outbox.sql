@@ -1,8 +1,12 @@
 -- Events on their way to Kafka, and who carries them.
 
--- name: AddEvent :exec
+-- Events get their numbers in the order in which they come. A traceparent '' is none.
+-- name: AddEvents :exec
 INSERT INTO outbox (topic, key, id, type, at, subject, value, traceparent)
-VALUES (@topic, @key, @id, @type, @at, @subject, @value, @traceparent);
+SELECT e.topic, e.key, e.id, e.type, e.at, e.subject, e.value, nullif(e.traceparent, '')
+  FROM (SELECT unnest(@topics::text[]) AS topic, unnest(@keys::bytea[]) AS key, unnest(@ids::text[]) AS id, unnest(@types::text[]) AS type,
+               unnest(@ats::timestamptz[]) AS at, unnest(@subjects::text[]) AS subject, unnest(@bodies::bytea[]) AS value,
+               unnest(@traceparents::text[]) AS traceparent) e;
 
 -- Nothing while the gate is closed: what a database tells that has lost a part of
 -- what it knew may contradict what it told before.

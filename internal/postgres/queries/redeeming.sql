@@ -41,9 +41,9 @@ SELECT f.idx::int AS idx, f.available_from::timestamptz AS available_from, f.ava
        f.redeemed::boolean AS redeemed, f.uses::bigint AS uses, f.uses_by::bigint AS uses_by
   FROM redemption_facts(@pools::int[], @lots::int[], @seqs::bigint[], @multi_use::boolean[], @customers::text[], @most::bigint[]) AS f;
 
--- The clock, and whether customers may be erased by now.
+-- The clock, whether customers may be erased by now, and why nothing may be judged.
 -- name: NowAndKeyed :one
-SELECT clock_timestamp()::timestamptz AS now, EXISTS (SELECT FROM customer_key)::boolean AS keyed;
+SELECT clock_timestamp()::timestamptz AS now, EXISTS (SELECT FROM customer_key)::boolean AS keyed, coalesce((SELECT s.gate FROM service s), '')::text AS gate;
 
 -- name: CommitRedemptions :exec
 SELECT commit_redemptions(

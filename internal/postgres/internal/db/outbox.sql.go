@@ -11,34 +11,38 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 )
 
-const AddEvent = `-- name: AddEvent :exec
+const AddEvents = `-- name: AddEvents :exec
 
 INSERT INTO outbox (topic, key, id, type, at, subject, value, traceparent)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+SELECT e.topic, e.key, e.id, e.type, e.at, e.subject, e.value, nullif(e.traceparent, '')
+  FROM (SELECT unnest($1::text[]) AS topic, unnest($2::bytea[]) AS key, unnest($3::text[]) AS id, unnest($4::text[]) AS type,
+               unnest($5::timestamptz[]) AS at, unnest($6::text[]) AS subject, unnest($7::bytea[]) AS value,
+               unnest($8::text[]) AS traceparent) e
 `
 
-type AddEventParams struct {
-	Topic       string
-	Key         []byte
-	ID          string
-	Type        string
-	At          pgtype.Timestamptz
-	Subject     string
-	Value       []byte
-	Traceparent *string
+type AddEventsParams struct {
+	Topics       []string
+	Keys         [][]byte
+	Ids          []string
+	Types        []string
+	Ats          []pgtype.Timestamptz
+	Subjects     []string
+	Bodies       [][]byte
+	Traceparents []string
 }
 
 // Events on their way to Kafka, and who carries them.
-func (q *Queries) AddEvent(ctx context.Context, arg AddEventParams) error {
-	_, err := q.db.Exec(ctx, AddEvent,
-		arg.Topic,
-		arg.Key,
-		arg.ID,
-		arg.Type,
-		arg.At,
-		arg.Subject,
-		arg.Value,
-		arg.Traceparent,
+// Events get their numbers in the order in which they come. A traceparent ” is none.
+func (q *Queries) AddEvents(ctx context.Context, arg AddEventsParams) error {
+	_, err := q.db.Exec(ctx, AddEvents,
+		arg.Topics,
+		arg.Keys,
+		arg.Ids,
+		arg.Types,
+		arg.Ats,
+		arg.Subjects,
+		arg.Bodies,
+		arg.Traceparents,
 	)
 	return err
 }

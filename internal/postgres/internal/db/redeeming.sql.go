@@ -303,19 +303,20 @@ func (q *Queries) LockRunsOf(ctx context.Context, arg LockRunsOfParams) error {
 }
 
 const NowAndKeyed = `-- name: NowAndKeyed :one
-SELECT clock_timestamp()::timestamptz AS now, EXISTS (SELECT FROM customer_key)::boolean AS keyed
+SELECT clock_timestamp()::timestamptz AS now, EXISTS (SELECT FROM customer_key)::boolean AS keyed, coalesce((SELECT s.gate FROM service s), '')::text AS gate
 `
 
 type NowAndKeyedRow struct {
 	Now   pgtype.Timestamptz
 	Keyed bool
+	Gate  string
 }
 
-// The clock, and whether customers may be erased by now.
+// The clock, whether customers may be erased by now, and why nothing may be judged.
 func (q *Queries) NowAndKeyed(ctx context.Context) (NowAndKeyedRow, error) {
 	row := q.db.QueryRow(ctx, NowAndKeyed)
 	var i NowAndKeyedRow
-	err := row.Scan(&i.Now, &i.Keyed)
+	err := row.Scan(&i.Now, &i.Keyed, &i.Gate)
 	return i, err
 }
 
