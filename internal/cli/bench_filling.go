@@ -22,7 +22,6 @@ their own, and removes them. Progress goes to standard error.`
 	kafkaFlag(f, &c.Kafka)
 	databaseFlag(f, &c.DatabaseURL)
 	f.BoolVar(&c.RealKafka, "real-kafka", false, "start an Apache Kafka (needs Java, and Maven the first time) instead of the embedded broker")
-	f.IntVar(&c.Rounds, "rounds", 5, "`number` of rounds")
 	f.BoolVar(&asJSON, "json", false, "report as JSON")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		c.Progress = p.stderr
@@ -35,6 +34,10 @@ their own, and removes them. Progress goes to standard error.`
 		}
 		return figures.WriteTable(p.stdout)
 	}
+}
+
+func roundsFlag(cmd *cobra.Command, c *bench.Config) {
+	cmd.Flags().IntVar(&c.Rounds, "rounds", 5, "`number` of rounds")
 }
 
 func (p *program) benchImportCommand() *cobra.Command {
@@ -52,6 +55,7 @@ task. Meanwhile codes of the pool are asked for over Kafka every 20 ms.`,
   promopool bench import --codes 10000000 --rounds 5 --real-kafka`,
 	}
 	p.measures(cmd, &c.Config, func(ctx context.Context) (*bench.Figures, error) { return bench.Import(ctx, c) })
+	roundsFlag(cmd, &c.Config)
 	cmd.Flags().IntVar(&c.Codes, "codes", 1_000_000, "`number` of codes in the file")
 	return cmd
 }
@@ -67,6 +71,7 @@ then asks for one over Kafka. Times count from the request over HTTP.`,
   promopool bench generate --codes 1000000 --json`,
 	}
 	p.measures(cmd, &c.Config, func(ctx context.Context) (*bench.Figures, error) { return bench.Generate(ctx, c) })
+	roundsFlag(cmd, &c.Config)
 	cmd.Flags().Int64Var(&c.Codes, "codes", 1_000_000_000, "`number` of codes to generate")
 	return cmd
 }
@@ -85,6 +90,7 @@ then. Rates over Kafka are of the middle 80 % of the backlog.`,
   promopool bench redeem --real-kafka --connections 32`,
 	}
 	p.measures(cmd, &c.Config, func(ctx context.Context) (*bench.Figures, error) { return bench.Redeem(ctx, c) })
+	roundsFlag(cmd, &c.Config)
 	cmd.Flags().IntVar(&c.Requests, "requests", 300_000, "`number` of codes that a round issues and redeems")
 	cmd.Flags().IntVar(&c.Connections, "connections", 64, "`number` of connections over HTTP")
 	return cmd
@@ -101,6 +107,7 @@ says that it is ready, with 1, 1,000 and --pools active pools in the database.`,
   promopool bench start --pools 10000 --rounds 11`,
 	}
 	p.measures(cmd, &c.Config, func(ctx context.Context) (*bench.Figures, error) { return bench.Start(ctx, c) })
+	roundsFlag(cmd, &c.Config)
 	cmd.Flags().IntVar(&c.Pools, "pools", 100_000, "`number` of pools at most")
 	return cmd
 }

@@ -42,6 +42,7 @@ others.`,
 	f.Float64SliceVar(&c.Millions, "millions", []float64{1}, "`millions` of old issuances, by stage")
 	f.StringSliceVar(&c.Only, "only", nil, "`measures` wanted, of other, ordered and random (default all)")
 	p.measures(cmd, &c.Config, func(ctx context.Context) (*bench.Figures, error) { return bench.History(ctx, c) })
+	roundsFlag(cmd, &c.Config)
 	return cmd
 }
 
@@ -67,6 +68,7 @@ pool of the same round.`,
 	f.IntVar(&c.All, "pools", 100_000, "`number` of pools in all")
 	f.IntVar(&c.Subscriptions, "subscriptions", 10_000, "`number` of subscriptions to pools")
 	p.measures(cmd, &c.Config, func(ctx context.Context) (*bench.Figures, error) { return bench.Pools(ctx, c) })
+	roundsFlag(cmd, &c.Config)
 	return cmd
 }
 
@@ -86,6 +88,7 @@ process joins and while it leaves (SIGTERM).`,
 	}
 	backlogFlags(cmd.Flags(), &c, 600_000)
 	p.measures(cmd, &c, func(ctx context.Context) (*bench.Figures, error) { return bench.Scale(ctx, c) })
+	roundsFlag(cmd, &c)
 	return cmd
 }
 
@@ -110,6 +113,5 @@ When the database passes --disk-gb, what was issued by then is thrown away.`,
 	f.DurationVar(&c.Duration, "duration", time.Minute, "how long; `duration`")
 	f.Int64Var(&c.DiskGB, "disk-gb", 15, "`size` that the database may have")
 	p.measures(cmd, &c.Config, func(ctx context.Context) (*bench.Figures, error) { return bench.Memory(ctx, c) })
-	_ = f.MarkHidden("rounds") // there is one
 	return cmd
 }
