@@ -1,6 +1,9 @@
 package cli
 
 import (
+	"cmp"
+	"os"
+	"runtime/debug"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -28,6 +31,7 @@ The database's schema must be up to date: run migrate first.`,
 				return err
 			}
 			c.Log = p.log
+			limitMemory(c.BufferBytes)
 			return untilSignal(cmd.Context(), app.Run(cmd.Context(), c, func(httpAddr string) {
 				p.log.Info().Str("http", "http://"+httpAddr).Msg("serving")
 			}))
@@ -39,6 +43,18 @@ The database's schema must be up to date: run migrate first.`,
 	f.StringVar(&c.HTTPAddr, "http-addr", "127.0.0.1:8080", "`host:port` of the HTTP interface; port 0 is a free one")
 	serviceFlags(f, &c)
 	return cmd
+}
+
+// work is the memory in bytes that a process needs beside the codes taken ahead, at
+// full speed and while files are imported.
+const work = 136 << 20
+
+// limitMemory has the garbage collector work more before the process takes more than
+// that; what is in use is never refused. GOMEMLIMIT says otherwise.
+func limitMemory(ahead int64) {
+	if os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(work + cmp.Or(ahead, issuing.DefaultBudget))
+	}
 }
 
 func kafkaFlag(f *pflag.FlagSet, brokers *[]string) {

@@ -26,7 +26,7 @@ const (
 	// partitions of a killed process wait for their next owner.
 	sessionTimeout = 6 * time.Second
 	// How late a member learns that others wait for it to join again.
-	heartbeat = 500 * time.Millisecond
+	heartbeat = 250 * time.Millisecond
 	// A member sends no heartbeats from the end of one generation until it
 	// joins the next, so the coordinator waits for it as long as its session
 	// lasts and no longer.
