@@ -310,12 +310,12 @@ func (c *crashWorld) redeem() {
 	}
 }
 
-// redemptions asks for some over Kafka.
+// redemptions asks for some over Kafka, of codes that nobody else comes to.
 func (c *crashWorld) redemptions() {
 	for range 3 {
 		id := c.name("r")
 		key := []byte(id)
-		value := fmt.Sprintf(`{"redemption_id": %q, "pool_id": "few", "code": "c0de-few-%d"}`, id, c.made)
+		value := fmt.Sprintf(`{"redemption_id": %q, "pool_id": "few", "code": "c0de-few-%d"}`, id, 200+c.made)
 		rec := producer.Record{Key: key, Value: []byte(value), Time: time.Now(), Headers: []kafka.Header{
 			{Key: "ce_specversion", Value: []byte("1.0")}, {Key: "ce_type", Value: []byte("promopool.redemption.requested")},
 			{Key: "ce_id", Value: key}, {Key: "ce_source", Value: []byte("/test")},

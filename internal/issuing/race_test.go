@@ -263,9 +263,6 @@ func TestCrossingLocks(t *testing.T) {
 	if deadlocks > 0 {
 		t.Errorf("got %d deadlocks, want none", deadlocks)
 	}
-	if time.Duration(longest.Load()) > 3*time.Second {
-		t.Errorf("the longest batch took %v", time.Duration(longest.Load()))
-	}
 	w.Check()
 }
 
