@@ -60,7 +60,7 @@ const (
 	shortWindow = 1200 * time.Millisecond
 )
 
-func (w *world) fillBaselines(ctx context.Context, pool int32) error {
+func (w *world) fillBaselines(ctx context.Context) error {
 	for _, v := range []variant{plain, tuned, batched, processed} {
 		if !w.wants(v.name) {
 			continue
@@ -69,7 +69,7 @@ func (w *world) fillBaselines(ctx context.Context, pool int32) error {
 			// By id through a hash index: through an ordered one the planner would
 			// also look for the first free code, past all those that are not.
 			`CREATE TABLE %[1]s (id bigint NOT NULL, pool int NOT NULL, code text NOT NULL, issued_at timestamptz, request_id text, customer_id text)`,
-			fmt.Sprintf(`INSERT INTO %%[1]s SELECT n, %d, 'BASE-' || n, NULL, NULL, NULL FROM generate_series(1, %d) n`, pool, v.codes),
+			fmt.Sprintf(`INSERT INTO %%[1]s SELECT n, %d, 'BASE-' || n, NULL, NULL, NULL FROM generate_series(1, %d) n`, key, v.codes),
 			`CREATE INDEX %[1]s_free ON %[1]s (pool, id) WHERE issued_at IS NULL`,
 			`CREATE INDEX ON %[1]s USING hash (id)`,
 			`VACUUM ANALYZE %[1]s`,

@@ -230,11 +230,11 @@ func (w *world) fill(ctx context.Context) error {
 			return err
 		}
 	}
-	key, err := w.createPool(ctx, poolID, 2*w.Requests)
+	_, err := w.createPool(ctx, poolID, 2*w.Requests)
 	if err != nil {
 		return err
 	}
-	return w.fillBaselines(ctx, key)
+	return w.fillBaselines(ctx)
 }
 
 func (w *world) createCampaign(ctx context.Context) error {
