@@ -23,10 +23,11 @@ demo: build ## see it work: Kafka, PostgreSQL, a crash and the proof, in a minut
 build: ## build bin/promopool
 	CGO_ENABLED=0 go build -o bin/promopool ./cmd/promopool
 
-# Their packages mostly wait for processes and timers, so three run at a time.
+# Packages mostly wait for processes and timers, so three run at a time, that which
+# takes longest first.
 .PHONY: test
 test: ## run the tests (in-process Kafka, a PostgreSQL of their own)
-	go test -p 3 -timeout 10m ./...
+	go test -p 3 -timeout 10m ./internal/e2e ./...
 
 .PHONY: test-race
 test-race: ## run the tests under the race detector (needs a C compiler)
