@@ -28,7 +28,7 @@ func TestAge(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, id := range []string{orderedPast, shuffledPast} {
-		if _, err := w.createPool(t.Context(), id, 0); err != nil {
+		if err := w.createPool(t.Context(), id, 0); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -2,6 +2,7 @@ package bench
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -128,4 +129,20 @@ func (s share) others(before share) float64 {
 		return 0
 	}
 	return max(0, (busy-(s.ours-before.ours))/(busy+idle))
+}
+
+// memoryMiB is a size that /proc tells of a process, in MiB: VmRSS, what it has
+// resident, or VmHWM, the most that it had.
+func memoryMiB(pid int, field string) (float64, error) {
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return 0, err
+	}
+	_, rest, _ := bytes.Cut(status, []byte("\n"+field+":"))
+	fields := bytes.Fields(rest)
+	if len(fields) == 0 {
+		return 0, fmt.Errorf("process %d has no %s: it has ended", pid, field)
+	}
+	kib, err := strconv.ParseFloat(string(fields[0]), 64)
+	return kib / 1024, err
 }

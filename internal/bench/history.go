@@ -48,12 +48,7 @@ func History(ctx context.Context, c HistoryConfig) (*Figures, error) {
 	if !slices.IsSorted(c.Millions) || len(c.Millions) == 0 || c.Millions[0] <= 0 {
 		return nil, fmt.Errorf("millions are to be given from few to many: %v", c.Millions)
 	}
-	w, err := open(ctx, c.Config)
-	if err != nil {
-		return nil, err
-	}
-	figures, err := w.history(ctx, c.Millions)
-	return figures, errors.Join(err, w.close())
+	return in(ctx, c.Config, func(ctx context.Context, w *world) (*Figures, error) { return w.history(ctx, c.Millions) })
 }
 
 func (w *world) history(ctx context.Context, millions []float64) (*Figures, error) {
@@ -66,7 +61,7 @@ func (w *world) history(ctx context.Context, millions []float64) (*Figures, erro
 	codes := w.Requests * (3 + w.Rounds*len(millions))
 	for _, m := range memories {
 		if w.wants(m.name) {
-			if _, err := w.createPool(ctx, m.pool, codes); err != nil {
+			if err := w.createPool(ctx, m.pool, codes); err != nil {
 				return nil, err
 			}
 		}
@@ -74,7 +69,7 @@ func (w *world) history(ctx context.Context, millions []float64) (*Figures, erro
 	var pasts []*past
 	if w.wants("other") || w.wants("ordered") {
 		if !w.wants("ordered") {
-			if _, err := w.createPool(ctx, orderedPast, 0); err != nil {
+			if err := w.createPool(ctx, orderedPast, 0); err != nil {
 				return nil, err
 			}
 		}
@@ -155,7 +150,7 @@ func (w *world) empty(ctx context.Context) (_ float64, err error) {
 	if err := e.createCampaign(ctx); err != nil {
 		return 0, err
 	}
-	if _, err := e.createPool(ctx, poolID, e.Requests); err != nil {
+	if err := e.createPool(ctx, poolID, e.Requests); err != nil {
 		return 0, err
 	}
 	rate, err := e.prepareAndDrain(ctx)

@@ -150,7 +150,7 @@ func (i *importRound) importCodes(ctx context.Context, f *Figures) error {
 		if err := i.upload(ctx, f, s.process.Pid(), base); err != nil {
 			return err
 		}
-		peak, err := peakMemory(s.process.Pid())
+		peak, err := memoryMiB(s.process.Pid(), "VmHWM")
 		f.add("memory of the service at its most", "MiB", peak)
 		return err
 	}); err != nil {

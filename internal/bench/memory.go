@@ -1,12 +1,9 @@
 package bench
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"strconv"
 	"time"
 
 	"github.com/segmentio/kafka-go"
@@ -30,12 +27,7 @@ type MemoryConfig struct {
 // requests. There is one round. Config.Requests is the backlog that is kept.
 func Memory(ctx context.Context, c MemoryConfig) (*Figures, error) {
 	c.Rounds = 1
-	w, err := open(ctx, c.Config)
-	if err != nil {
-		return nil, err
-	}
-	figures, err := w.memory(ctx, c)
-	return figures, errors.Join(err, w.close())
+	return in(ctx, c.Config, func(ctx context.Context, w *world) (*Figures, error) { return w.memory(ctx, c) })
 }
 
 func (w *world) memory(ctx context.Context, c MemoryConfig) (*Figures, error) {
@@ -77,10 +69,9 @@ func (w *world) generatedPool(ctx context.Context) error {
 		return err
 	}
 	defer store.Close()
-	pool, err := store.CreatePool(ctx, "bench", domain.Pool{ID: poolID, CampaignID: poolID, Name: "Bench", Description: "for a measurement",
-		ParameterName: "promo_code", Processing: domain.Internal}, false)
+	pool, err := createDraft(ctx, store, poolID, poolID)
 	if err != nil {
-		return fmt.Errorf("pool: %w", err)
+		return err
 	}
 	pattern, err := domain.ParsePattern("BENCH-####-####-####", "")
 	if err != nil {
@@ -162,7 +153,7 @@ func (r *resident) sample(ctx context.Context, pid int) error {
 		if err := pause(ctx, time.Until(next)); err != nil {
 			return err
 		}
-		size, err := residentMiB(pid)
+		size, err := memoryMiB(pid, "VmRSS")
 		if err != nil {
 			return err
 		}
@@ -252,19 +243,4 @@ func (r *resident) check(ctx context.Context) error {
 		return fmt.Errorf("%d codes are issued and %d outcomes told: the figures are worth nothing", issued, told)
 	}
 	return nil
-}
-
-// residentMiB is what a process has in memory, where /proc tells.
-func residentMiB(pid int) (float64, error) {
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	if err != nil {
-		return 0, err
-	}
-	_, rest, _ := bytes.Cut(status, []byte("\nVmRSS:"))
-	fields := bytes.Fields(rest)
-	if len(fields) == 0 {
-		return 0, fmt.Errorf("process %d has no memory: it has ended", pid)
-	}
-	kib, err := strconv.ParseFloat(string(fields[0]), 64)
-	return kib / 1024, err
 }

@@ -27,12 +27,7 @@ func Pools(ctx context.Context, c PoolsConfig) (*Figures, error) {
 	if c.Hot < 1 || c.All < c.Hot {
 		return nil, fmt.Errorf("%d hot pools of %d", c.Hot, c.All)
 	}
-	w, err := open(ctx, c.Config)
-	if err != nil {
-		return nil, err
-	}
-	figures, err := w.manyPools(ctx, c)
-	return figures, errors.Join(err, w.close())
+	return in(ctx, c.Config, func(ctx context.Context, w *world) (*Figures, error) { return w.manyPools(ctx, c) })
 }
 
 func (w *world) manyPools(ctx context.Context, c PoolsConfig) (_ *Figures, err error) {
@@ -45,7 +40,7 @@ func (w *world) manyPools(ctx context.Context, c PoolsConfig) (_ *Figures, err e
 	if err := w.createCampaign(ctx); err != nil {
 		return nil, err
 	}
-	if _, err := w.createPool(ctx, poolID, w.Requests*(w.Rounds+3)); err != nil {
+	if err := w.createPool(ctx, poolID, w.Requests*(w.Rounds+3)); err != nil {
 		return nil, err
 	}
 	hot, err := w.hotPools(ctx, c, 0)

@@ -96,19 +96,11 @@ func (r *redeemer) issue(ctx context.Context) (rate Rate, _ error) {
 	if err := r.settle(ctx); err != nil {
 		return rate, err
 	}
-	ends, err := r.ends(ctx, r.names.Outcomes)
-	if err != nil {
-		return rate, err
-	}
-	err = r.with(ctx, func(s *served, _ string) error {
-		before := spend(s.process.Pid())
-		m, err := r.watch(ctx, r.names.Outcomes, sum(ends), int64(r.Requests), nil)
-		if err == nil {
-			r.took(r.Requests)
-			rate = Rate{m.steady(), spend(s.process.Pid()).since(before).per(m.total())}
-			err = r.listed(ctx)
+	err := r.withService(ctx, func(s *served, ends []int64) (err error) {
+		if rate, err = r.drain(ctx, s, ends); err != nil {
+			return err
 		}
-		return err
+		return r.listed(ctx)
 	})
 	return rate, err
 }

@@ -14,19 +14,14 @@ import (
 // Scale measures how several processes drain a backlog beside one, and how long
 // partitions stand still while one joins or leaves.
 func Scale(ctx context.Context, c Config) (*Figures, error) {
-	w, err := open(ctx, c)
-	if err != nil {
-		return nil, err
-	}
-	figures, err := w.scale(ctx)
-	return figures, errors.Join(err, w.close())
+	return in(ctx, c, func(ctx context.Context, w *world) (*Figures, error) { return w.scale(ctx) })
 }
 
 func (w *world) scale(ctx context.Context) (*Figures, error) {
 	if err := w.createCampaign(ctx); err != nil {
 		return nil, err
 	}
-	if _, err := w.createPool(ctx, poolID, 3*w.Requests); err != nil {
+	if err := w.createPool(ctx, poolID, 3*w.Requests); err != nil {
 		return nil, err
 	}
 	if err := w.warmUpDrain(ctx); err != nil {

@@ -200,12 +200,21 @@ func (w *world) serve() (*served, error) {
 
 var serving = regexp.MustCompile(`"http":"(http://[^"]+)"`)
 
-func (s *served) metrics(ctx context.Context) ([]byte, error) {
+// base is where the service's HTTP interface is, once it has told.
+func (s *served) base() (base string, told bool) {
 	found := serving.FindSubmatch(s.log.tail())
 	if found == nil {
+		return "", false
+	}
+	return string(found[1]), true
+}
+
+func (s *served) metrics(ctx context.Context) ([]byte, error) {
+	base, told := s.base()
+	if !told {
 		return nil, errors.New("the service did not tell its address")
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, string(found[1])+"/metrics", nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, base+"/metrics", nil)
 	if err != nil {
 		return nil, err
 	}

@@ -8,8 +8,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"os"
-	"strconv"
 	"time"
 
 	"promopool/internal/consumer"
@@ -18,48 +16,44 @@ import (
 	"promopool/internal/producer"
 )
 
-// inRounds opens a world and measures in it, round by round.
-func inRounds(ctx context.Context, c Config, round func(ctx context.Context, w *world, f *Figures, n int) error) (_ *Figures, err error) {
+// in opens a world, measures in it, and removes it.
+func in(ctx context.Context, c Config, measure func(context.Context, *world) (*Figures, error)) (*Figures, error) {
 	w, err := open(ctx, c)
 	if err != nil {
 		return nil, err
 	}
-	f := &Figures{}
-	for n := range c.Rounds {
-		w.say("round %d of %d", n+1, c.Rounds)
-		if err = round(ctx, w, f, n); err != nil {
-			err = fmt.Errorf("round %d: %w", n+1, err)
-			break
-		}
-	}
-	f.Settings = w.settings
+	f, err := measure(ctx, w)
 	return f, errors.Join(err, w.close())
+}
+
+// inRounds opens a world and measures in it, round by round.
+func inRounds(ctx context.Context, c Config, round func(ctx context.Context, w *world, f *Figures, n int) error) (*Figures, error) {
+	return in(ctx, c, func(ctx context.Context, w *world) (*Figures, error) {
+		f := &Figures{Settings: w.settings}
+		for n := range c.Rounds {
+			w.say("round %d of %d", n+1, c.Rounds)
+			if err := round(ctx, w, f, n); err != nil {
+				return f, fmt.Errorf("round %d: %w", n+1, err)
+			}
+		}
+		return f, nil
+	})
 }
 
 // with runs a service while work goes on, and ends it. base is where its HTTP
 // interface is; it is ready.
-func (w *world) with(ctx context.Context, work func(s *served, base string) error) (err error) {
-	s, err := w.serve()
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if e := stop(s.process, 20*time.Second); err == nil {
-			err = e
-		}
+func (w *world) with(ctx context.Context, work func(s *served, base string) error) error {
+	return w.withService(ctx, func(s *served, _ []int64) error {
+		base, err := s.ready(ctx)
 		if err != nil {
-			err = fmt.Errorf("%w\n%s", err, s.log.tail())
+			return err
 		}
-	}()
-	base, err := s.ready(ctx)
-	if err != nil {
-		return err
-	}
-	return work(s, base)
+		return work(s, base)
+	})
 }
 
 // ready waits until the service says that it is, and returns where.
-func (s *served) ready(ctx context.Context) (base string, _ error) {
+func (s *served) ready(ctx context.Context) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*patience)
 	defer cancel()
 	look := time.NewTicker(2 * time.Millisecond)
@@ -72,12 +66,9 @@ func (s *served) ready(ctx context.Context) (base string, _ error) {
 			return "", fmt.Errorf("the service is not ready: %w", ctx.Err())
 		case <-look.C:
 		}
-		found := serving.FindSubmatch(s.log.tail())
-		if found == nil {
-			continue
-		}
-		if err := ask(ctx, http.MethodGet, string(found[1])+"/readyz", nil, nil); err == nil {
-			return string(found[1]), nil
+		base, told := s.base()
+		if told && ask(ctx, http.MethodGet, base+"/readyz", nil, nil) == nil {
+			return base, nil
 		}
 	}
 }
@@ -125,10 +116,8 @@ type filling struct {
 // filled waits until a task has added n codes and ended.
 func filled(ctx context.Context, base string, task filling, n int64) (time.Time, error) {
 	for !task.Status.Ended() {
-		select {
-		case <-ctx.Done():
-			return time.Time{}, ctx.Err()
-		case <-time.After(10 * time.Millisecond):
+		if err := pause(ctx, 10*time.Millisecond); err != nil {
+			return time.Time{}, err
 		}
 		if err := ask(ctx, http.MethodGet, fmt.Sprintf("%s/v1/imports/%d", base, task.Task), nil, &task); err != nil {
 			return time.Time{}, err
@@ -154,10 +143,9 @@ func (w *world) activePool(ctx context.Context, id string) error {
 	if _, err := store.CreateCampaign(ctx, "bench", domain.Campaign{ID: id, Name: "Bench"}, false); err != nil {
 		return fmt.Errorf("campaign: %w", err)
 	}
-	pool, err := store.CreatePool(ctx, "bench", domain.Pool{ID: id, CampaignID: id, Name: "Bench", Description: "for a measurement",
-		ParameterName: "promo_code", Processing: domain.Internal}, false)
+	pool, err := createDraft(ctx, store, id, id)
 	if err != nil {
-		return fmt.Errorf("pool: %w", err)
+		return err
 	}
 	if _, err = store.LaunchPool(ctx, "bench", id, pool.Version); err != nil {
 		return fmt.Errorf("launch: %w", err)
@@ -219,19 +207,4 @@ func (w *world) firstIssued(ctx context.Context, partition int, at int64, pool s
 		}
 		at = got.Next
 	}
-}
-
-// peakMemory is the most that a process has had in memory, in MiB (VmHWM).
-func peakMemory(pid int) (float64, error) {
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	if err != nil {
-		return 0, err
-	}
-	_, rest, ok := bytes.Cut(status, []byte("VmHWM:"))
-	fields := bytes.Fields(rest)
-	if !ok || len(fields) == 0 {
-		return 0, fmt.Errorf("process %d does not tell its peak of memory", pid)
-	}
-	kib, err := strconv.ParseFloat(string(fields[0]), 64)
-	return kib / 1024, err
 }

@@ -25,9 +25,8 @@ func Start(ctx context.Context, c StartConfig) (*Figures, error) {
 			if err := w.settle(ctx); err != nil {
 				return err
 			}
-			began := time.Now()
-			if err := w.with(ctx, func(*served, string) error {
-				took := time.Since(began).Seconds()
+			if err := w.with(ctx, func(s *served, _ string) error {
+				took := time.Since(s.started).Seconds()
 				f.add(fmt.Sprintf("ready, %d pools", n), "s", took)
 				w.say("  ready after %.3f s with %d pools", took, n)
 				return nil

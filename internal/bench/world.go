@@ -226,12 +226,11 @@ func (w *world) fill(ctx context.Context) error {
 		return err
 	}
 	if w.wants("e") {
-		if _, err := w.createPool(ctx, scarcePoolID, w.Requests); err != nil {
+		if err := w.createPool(ctx, scarcePoolID, w.Requests); err != nil {
 			return err
 		}
 	}
-	_, err := w.createPool(ctx, poolID, 2*w.Requests)
-	if err != nil {
+	if err := w.createPool(ctx, poolID, 2*w.Requests); err != nil {
 		return err
 	}
 	return w.fillBaselines(ctx)
@@ -249,27 +248,36 @@ func (w *world) createCampaign(ctx context.Context) error {
 	return nil
 }
 
-// createPool makes and launches a pool with so many codes and plenty, which
-// requests are for from then on, and returns its key.
-func (w *world) createPool(ctx context.Context, id string, codes int) (int32, error) {
-	store, err := postgres.Open(ctx, w.database, "promopool bench", 2)
-	if err != nil {
-		return 0, err
-	}
-	defer store.Close()
-	pool, err := store.CreatePool(ctx, "bench", domain.Pool{ID: id, CampaignID: poolID, Name: "Bench", Description: "for a measurement",
+// createDraft makes a pool, which is not launched.
+func createDraft(ctx context.Context, store *postgres.Store, campaign, id string) (domain.Pool, error) {
+	pool, err := store.CreatePool(ctx, "bench", domain.Pool{ID: id, CampaignID: campaign, Name: "Bench", Description: "for a measurement",
 		ParameterName: "promo_code", Processing: domain.Internal}, false)
 	if err != nil {
-		return 0, fmt.Errorf("pool %s: %w", id, err)
+		return pool, fmt.Errorf("pool %s: %w", id, err)
+	}
+	return pool, nil
+}
+
+// createPool makes and launches a pool with so many codes and plenty, which
+// requests are for from then on.
+func (w *world) createPool(ctx context.Context, id string, codes int) error {
+	store, err := postgres.Open(ctx, w.database, "promopool bench", 2)
+	if err != nil {
+		return err
+	}
+	defer store.Close()
+	pool, err := createDraft(ctx, store, poolID, id)
+	if err != nil {
+		return err
 	}
 	w.requests.pool = id
 	if err := w.ensure(ctx, codes); err != nil {
-		return 0, err
+		return err
 	}
 	if _, err := store.LaunchPool(ctx, "bench", id, pool.Version); err != nil {
-		return 0, fmt.Errorf("launch %s: %w", id, err)
+		return fmt.Errorf("launch %s: %w", id, err)
 	}
-	return pool.Key, nil
+	return nil
 }
 
 // plenty is left in a pool whatever is issued, so that grants do not shrink: a
